@@ -1,0 +1,269 @@
+//! The offline store: tables as Parquet files in a folder.
+//!
+//! `<data>/<table>/dt=YYYY-MM-DD/part-NNNNNN.parquet`, zstd, times in UTC
+//! microseconds; `dt` is the UTC date of the table's time column. Polars, DuckDB
+//! and pandas read it as it is. A file appears whole, by rename.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::take_arrays;
+use arrow::datatypes::TimestampMicrosecondType;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+/// Writes the tables of one data folder. Rows are on disk after [`Store::flush`].
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    open: BTreeMap<(String, i64), Part>,
+    /// The next file's number; files of one run are numbered in order.
+    next: u64,
+    rows: BTreeMap<String, u64>,
+}
+
+/// Files being written at the same time; a table with many dates at once closes
+/// its oldest ones early.
+const OPEN_MAX: usize = 32;
+const ROW_GROUP_ROWS: usize = 128 * 1024;
+const DAY_US: i64 = 86_400_000_000;
+
+#[derive(Debug)]
+struct Part {
+    writer: ArrowWriter<File>,
+    partial: PathBuf,
+    whole: PathBuf,
+}
+
+/// Why a table could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file or folder.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Writing Parquet.
+    #[error("cannot write {}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: parquet::errors::ParquetError,
+    },
+    /// The rows do not have the column that dates them.
+    #[error("table {table} has no time column {column}")]
+    NoTime {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
+}
+
+impl Store {
+    /// A store in `root`, which is made if it is missing.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        fs::create_dir_all(root).map_err(|source| StoreError::Io {
+            action: "make the data folder",
+            path: root.to_owned(),
+            source,
+        })?;
+        Ok(Self { root: root.to_owned(), open: BTreeMap::new(), next: 0, rows: BTreeMap::new() })
+    }
+
+    /// Removes tables (folders below the root) that a run is about to write anew.
+    /// Whether there were any.
+    ///
+    /// # Errors
+    /// A folder that cannot be removed.
+    pub fn clear(&mut self, folders: &[&str]) -> Result<bool, StoreError> {
+        let mut any = false;
+        for folder in folders {
+            let path = self.root.join(folder);
+            match fs::remove_dir_all(&path) {
+                Ok(()) => any = true,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => {
+                    return Err(StoreError::Io { action: "remove the earlier table", path, source });
+                }
+            }
+        }
+        Ok(any)
+    }
+
+    /// Appends rows to `table` (a folder below the root, such as `facts/contacts`),
+    /// dated by the time column `dated_by`; rows without it are dated 1970-01-01.
+    ///
+    /// # Errors
+    /// Disk full, no permission, or no such column.
+    pub fn append(&mut self, table: &str, dated_by: &str, rows: &RecordBatch) -> Result<(), StoreError> {
+        let no_time = || StoreError::NoTime { table: table.to_owned(), column: dated_by.to_owned() };
+        let times = rows.column_by_name(dated_by).ok_or_else(no_time)?;
+        let times = times.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(no_time)?;
+        *self.rows.entry(table.to_owned()).or_default() += rows.num_rows() as u64;
+        let mut by_day: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+        for row in 0..rows.num_rows() {
+            let day = if times.is_valid(row) { times.value(row).div_euclid(DAY_US) } else { 0 };
+            by_day.entry(day).or_default().push(row as u32);
+        }
+        for (day, places) in by_day {
+            let all = places.len() == rows.num_rows();
+            let part = self.part(table, day, rows)?;
+            let of_parquet = |source| StoreError::Parquet { path: part.partial.clone(), source };
+            let written = if all {
+                part.writer.write(rows)
+            } else {
+                let columns = take_arrays(rows.columns(), &UInt32Array::from(places), None)
+                    .and_then(|columns| RecordBatch::try_new(rows.schema(), columns))
+                    .map_err(|error| of_parquet(error.into()))?;
+                part.writer.write(&columns)
+            };
+            written.map_err(of_parquet)?;
+        }
+        Ok(())
+    }
+
+    fn part(&mut self, table: &str, day: i64, rows: &RecordBatch) -> Result<&mut Part, StoreError> {
+        let key = (table.to_owned(), day);
+        if !self.open.contains_key(&key) {
+            if self.open.len() >= OPEN_MAX {
+                let oldest = self.open.keys().find(|(other, _)| other == table).cloned();
+                if let Some(part) = oldest.or_else(|| self.open.keys().next().cloned()).and_then(|key| self.open.remove(&key)) {
+                    part.close()?;
+                }
+            }
+            let folder = self.root.join(table).join(format!("dt={}", date(day)));
+            fs::create_dir_all(&folder).map_err(|source| StoreError::Io {
+                action: "make",
+                path: folder.clone(),
+                source,
+            })?;
+            let name = format!("part-{:06}.parquet", self.next);
+            self.next += 1;
+            let partial = folder.join(format!(".{name}.partial"));
+            let file = File::create(&partial).map_err(|source| StoreError::Io {
+                action: "create",
+                path: partial.clone(),
+                source,
+            })?;
+            let properties = WriterProperties::builder()
+                .set_compression(Compression::ZSTD(ZstdLevel::default()))
+                .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+                .build();
+            let writer = ArrowWriter::try_new(file, rows.schema(), Some(properties))
+                .map_err(|source| StoreError::Parquet { path: partial.clone(), source })?;
+            self.open.insert(key.clone(), Part { writer, partial, whole: folder.join(name) });
+        }
+        self.open.get_mut(&key).ok_or_else(|| unreachable!("just inserted"))
+    }
+
+    /// Completes all files being written, so that readers see all rows so far.
+    ///
+    /// # Errors
+    /// Disk full, or no permission.
+    pub fn flush(&mut self) -> Result<(), StoreError> {
+        for part in std::mem::take(&mut self.open).into_values() {
+            part.close()?;
+        }
+        Ok(())
+    }
+
+    /// Rows written so far, by table.
+    pub fn rows(&self) -> &BTreeMap<String, u64> {
+        &self.rows
+    }
+}
+
+impl Part {
+    fn close(self) -> Result<(), StoreError> {
+        let Part { writer, partial, whole } = self;
+        writer
+            .close()
+            .map_err(|source| StoreError::Parquet { path: partial.clone(), source })?;
+        fs::rename(&partial, &whole).map_err(|source| StoreError::Io {
+            action: "complete",
+            path: whole,
+            source,
+        })
+    }
+}
+
+/// `YYYY-MM-DD` of a day since the Unix epoch.
+fn date(day: i64) -> String {
+    headsup_events::format_rfc3339_ms(day.saturating_mul(86_400_000)).chars().take(10).collect()
+}
+
+/// The files of a table, complete ones only, in the order of their names.
+///
+/// # Errors
+/// A folder that cannot be read; a missing one has no files.
+pub fn table_files(root: &Path, table: &str) -> Result<Vec<PathBuf>, StoreError> {
+    fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), StoreError> {
+        let of = |source| StoreError::Io { action: "read", path: folder.to_owned(), source };
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(of)?,
+        };
+        for entry in entries {
+            let path = entry.map_err(of)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.starts_with('.') {
+                continue;
+            }
+            if path.is_dir() {
+                walk(&path, files)?;
+            } else if name.ends_with(".parquet") {
+                files.push(path);
+            }
+        }
+        Ok(())
+    }
+    let mut files = Vec::new();
+    walk(&root.join(table), &mut files)?;
+    files.sort();
+    Ok(files)
+}
+
+/// The rows of a table in batches, file by file.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn read_table(
+    root: &Path,
+    table: &str,
+) -> Result<impl Iterator<Item = Result<RecordBatch, StoreError>>, StoreError> {
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    let files = table_files(root, table)?;
+    Ok(files.into_iter().flat_map(|path| {
+        let path = Arc::new(path);
+        let of_parquet = {
+            let path = path.clone();
+            move |source| StoreError::Parquet { path: path.as_ref().clone(), source }
+        };
+        let opened = File::open(path.as_ref())
+            .map_err(|source| StoreError::Io { action: "open", path: path.as_ref().clone(), source })
+            .and_then(|file| {
+                ParquetRecordBatchReaderBuilder::try_new(file)
+                    .and_then(|builder| builder.with_batch_size(65_536).build())
+                    .map_err(&of_parquet)
+            });
+        let batches: Box<dyn Iterator<Item = Result<RecordBatch, StoreError>>> = match opened {
+            Ok(reader) => Box::new(reader.map(move |batch| batch.map_err(|error| of_parquet(error.into())))),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        };
+        batches
+    }))
+}

@@ -1,0 +1,619 @@
+use std::sync::Arc;
+
+use arrow::array::{BooleanBuilder, Int64Builder, StringViewArray, make_view};
+use arrow::buffer::{Buffer, ScalarBuffer};
+
+use crate::batch::{EventBatch, Flag, Number, Text};
+use crate::scan::{Raw, scan};
+use crate::strict::{Mistake, parse};
+use crate::{Chunk, EventType, Quarantined, Reason, parse_rfc3339_ms};
+
+/// What a record may be at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest record, in bytes.
+    pub event_bytes_max: usize,
+    /// How far `time` may be ahead of the log's append time, in ms.
+    pub skew_ms_max: i64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { event_bytes_max: 1 << 20, skew_ms_max: 300_000 }
+    }
+}
+
+/// What became of the records of a chunk.
+#[derive(Debug)]
+pub struct Decoded {
+    /// How many records there were: events + quarantined + ignored.
+    pub read: u64,
+    /// The events to apply.
+    pub events: EventBatch,
+    /// The records that are no events.
+    pub quarantined: Vec<Quarantined>,
+    /// Events of types that headsup does not apply.
+    pub ignored: u64,
+}
+
+/// Turns chunks of JSON lines into event batches.
+///
+/// The result depends on the chunk alone; the decoder only keeps its buffers.
+#[derive(Debug)]
+pub struct Decoder {
+    limits: Limits,
+    wanted: [bool; Text::COUNT],
+    quotes: Vec<u32>,
+    arena: String,
+}
+
+impl Decoder {
+    /// A decoder that fills these text columns and leaves the others empty.
+    pub fn new(limits: Limits, columns: &[Text]) -> Self {
+        let mut wanted = [false; Text::COUNT];
+        for &column in columns {
+            wanted[column as usize] = true;
+        }
+        Self { limits, wanted, quotes: Vec::new(), arena: String::new() }
+    }
+
+    /// Decodes every record of `chunk`.
+    pub fn decode(&mut self, chunk: &Chunk) -> Decoded {
+        let mut columns = Columns::new(chunk, &self.wanted);
+        let mut quarantined = Vec::new();
+        let mut ignored = 0;
+        let all_utf8 = simdutf8::basic::from_utf8(&chunk.bytes).ok();
+        for (index, &(start, end)) in chunk.spans.iter().enumerate() {
+            let bytes = &chunk.bytes[start as usize..end as usize];
+            let line = match all_utf8 {
+                Some(text) => text.get(start as usize..end as usize),
+                None => simdutf8::basic::from_utf8(bytes).ok(),
+            };
+            let result = if chunk.oversized.binary_search(&(index as u32)).is_ok() {
+                Err(too_long(bytes.len(), self.limits.event_bytes_max, true))
+            } else if bytes.len() > self.limits.event_bytes_max {
+                Err(too_long(bytes.len(), self.limits.event_bytes_max, false))
+            } else {
+                match line {
+                    None => Err(not_utf8(bytes)),
+                    Some(line) => self.record(line, chunk.appended_at_ms, &mut columns),
+                }
+            };
+            match result {
+                Ok(true) => {}
+                Ok(false) => ignored += 1,
+                Err(Mistake { reason, detail }) => quarantined.push(Quarantined {
+                    offset: chunk.first_offset + index as u64,
+                    appended_at_ms: chunk.appended_at_ms,
+                    reason,
+                    detail,
+                    bytes: bytes.to_vec(),
+                }),
+            }
+        }
+        Decoded {
+            read: chunk.spans.len() as u64,
+            events: columns.finish(chunk),
+            quarantined,
+            ignored,
+        }
+    }
+
+    /// Whether the record is an event to apply, and then its row.
+    fn record(
+        &mut self,
+        line: &str,
+        appended_at_ms: i64,
+        columns: &mut Columns,
+    ) -> Result<bool, Mistake> {
+        let mut raw = Raw::EMPTY;
+        if scan(line, &mut self.quotes, &mut raw).is_some() {
+            return self.check(&raw, appended_at_ms, columns, true);
+        }
+        if line.trim_ascii().is_empty() {
+            return Err(Mistake { reason: Reason::Empty, detail: "an empty line".to_owned() });
+        }
+        let mut arena = std::mem::take(&mut self.arena);
+        let result = parse(line, &mut arena)
+            .and_then(|raw| self.check(&raw, appended_at_ms, columns, false));
+        self.arena = arena;
+        result
+    }
+
+    fn check(
+        &self,
+        raw: &Raw<'_>,
+        appended_at_ms: i64,
+        columns: &mut Columns,
+        in_chunk: bool,
+    ) -> Result<bool, Mistake> {
+        match raw.specversion {
+            "1.0" => {}
+            "" => return Err(missing("specversion")),
+            other => return Err(impossible("specversion", "\"1.0\"", other)),
+        }
+        for (name, value) in [
+            ("id", raw.texts[Text::Id as usize]),
+            ("source", raw.texts[Text::Source as usize]),
+            ("type", raw.kind),
+            ("time", raw.time),
+        ] {
+            if value.is_empty() {
+                return Err(missing(name));
+            }
+        }
+        let time_ms = time("time", raw.time)?;
+        let known_ms = match raw.recorded {
+            "" => appended_at_ms,
+            text => time("recordedtime", text)?,
+        };
+        if time_ms > appended_at_ms.saturating_add(self.limits.skew_ms_max) {
+            return Err(Mistake {
+                reason: Reason::InTheFuture,
+                detail: format!(
+                    "time: {} is {} s ahead of when it was taken in; at most {} s are allowed (max_skew)",
+                    raw.time,
+                    (time_ms - appended_at_ms) / 1_000,
+                    self.limits.skew_ms_max / 1_000,
+                ),
+            });
+        }
+        let Some(kind) = EventType::parse(raw.kind) else {
+            return Ok(false);
+        };
+        check_data(kind, raw)?;
+        columns.push(kind, time_ms, known_ms, raw, in_chunk);
+        Ok(true)
+    }
+}
+
+/// Holds `data` against the contract of its type.
+fn check_data(kind: EventType, raw: &Raw<'_>) -> Result<(), Mistake> {
+    if kind == EventType::Heartbeat {
+        return Ok(());
+    }
+    if !raw.has_data {
+        return Err(missing("data"));
+    }
+    if !raw.negative.is_empty() {
+        return Err(Mistake {
+            reason: Reason::NegativeDuration,
+            detail: format!("data.{}: a duration cannot be negative", raw.negative),
+        });
+    }
+    let text = |column: Text| raw.texts[column as usize];
+    let need = |name: &str, column: Text| match text(column) {
+        "" => Err(missing(name)),
+        _ => Ok(()),
+    };
+    let one_of = |name: &str, column: Text, allowed: &[&str]| match text(column) {
+        value if value.is_empty() || allowed.contains(&value) => Ok(()),
+        value => Err(impossible(name, &format!("one of {}", allowed.join(", ")), value)),
+    };
+    let number = |column: Number, least: i64, most: i64| match raw.numbers[column as usize] {
+        None => Err(missing(&format!("data.{}", column.name()))),
+        Some(value) if (least..=most).contains(&value) => Ok(()),
+        Some(value) => Err(impossible(
+            &format!("data.{}", column.name()),
+            &match most {
+                i64::MAX => format!("an integer of at least {least}"),
+                _ => format!("an integer from {least} to {most}"),
+            },
+            &value.to_string(),
+        )),
+    };
+    if kind.is_conversation() || kind.is_order() {
+        need("subject", Text::Subject)?;
+        need("data.customer_id", Text::CustomerId)?;
+        need("data.shop", Text::Shop)?;
+        need("data.channel", Text::Channel)?;
+    }
+    match kind {
+        EventType::ConversationMessage => {
+            need("data.role", Text::Role)?;
+            one_of("data.role", Text::Role, &["customer", "agent", "bot", "system"])
+        }
+        EventType::ConversationStarted => {
+            one_of("data.origin", Text::Origin, &["inbound", "proactive"])?;
+            one_of("data.entry", Text::Entry, &["bot", "queue"])
+        }
+        EventType::ConversationQueued => need("data.skill", Text::Skill),
+        EventType::ConversationAccepted => need("data.agent_id", Text::AgentId),
+        EventType::ConversationLabelled => need("data.intent", Text::Intent),
+        EventType::ConversationRated | EventType::OrderReviewed => number(Number::Score, 1, 5),
+        EventType::AgentStateChanged => {
+            need("data.agent_id", Text::AgentId)?;
+            need("data.state", Text::State)?;
+            one_of("data.state", Text::State, &["available", "away", "offline"])?;
+            number(Number::Capacity, 0, i64::MAX)
+        }
+        EventType::OrderPlaced => {
+            need("data.currency", Text::Currency)?;
+            number(Number::AmountMinor, 0, i64::MAX)
+        }
+        EventType::OrderCancelled => {
+            need("data.actor", Text::Actor)?;
+            one_of("data.actor", Text::Actor, &["customer", "merchant", "platform", "timeout"])
+        }
+        _ => Ok(()),
+    }
+}
+
+fn time(name: &str, text: &str) -> Result<i64, Mistake> {
+    parse_rfc3339_ms(text).ok_or_else(|| Mistake {
+        reason: Reason::BadTime,
+        detail: format!(
+            "{name}: expected an RFC 3339 time such as 2026-03-02T00:00:08.297Z, found \"{}\"",
+            short(text)
+        ),
+    })
+}
+
+fn missing(name: &str) -> Mistake {
+    Mistake { reason: Reason::MissingField, detail: format!("{name}: missing or empty") }
+}
+
+fn impossible(name: &str, expected: &str, found: &str) -> Mistake {
+    Mistake {
+        reason: Reason::MistypedField,
+        detail: format!("{name}: expected {expected}, found \"{}\"", short(found)),
+    }
+}
+
+fn too_long(bytes: usize, most: usize, cut: bool) -> Mistake {
+    let detail = if cut {
+        format!("longer than the longest line that is read; its first {bytes} bytes are kept")
+    } else {
+        format!("{bytes} bytes; at most {most} are allowed (max_event_bytes)")
+    };
+    Mistake { reason: Reason::TooLong, detail }
+}
+
+fn not_utf8(bytes: &[u8]) -> Mistake {
+    let valid = std::str::from_utf8(bytes).map_or_else(|e| e.valid_up_to(), str::len);
+    Mistake { reason: Reason::NotUtf8, detail: format!("not UTF-8 from byte {valid} on") }
+}
+
+fn short(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// The columns of a batch while it is built.
+struct Columns {
+    wanted: [bool; Text::COUNT],
+    /// Address of the chunk's bytes, to turn a slice of it into an offset.
+    base: usize,
+    kinds: Vec<EventType>,
+    ranks: Vec<u8>,
+    times_ms: Vec<i64>,
+    known_ms: Vec<i64>,
+    /// Views into the chunk (buffer 0) and `unescaped` (buffer 1). A column that
+    /// no row has used yet is shorter than the batch.
+    views: [Vec<u128>; Text::COUNT],
+    unescaped: Vec<u8>,
+    numbers: [Option<Int64Builder>; Number::COUNT],
+    flags: [Option<BooleanBuilder>; Flag::COUNT],
+}
+
+impl Columns {
+    fn new(chunk: &Chunk, wanted: &[bool; Text::COUNT]) -> Self {
+        let rows = chunk.spans.len();
+        Self {
+            wanted: *wanted,
+            base: chunk.bytes.as_ptr() as usize,
+            kinds: Vec::with_capacity(rows),
+            ranks: Vec::with_capacity(rows),
+            times_ms: Vec::with_capacity(rows),
+            known_ms: Vec::with_capacity(rows),
+            views: std::array::from_fn(|_| Vec::new()),
+            unescaped: Vec::new(),
+            numbers: std::array::from_fn(|_| None),
+            flags: std::array::from_fn(|_| None),
+        }
+    }
+
+    fn push(&mut self, kind: EventType, time_ms: i64, known_ms: i64, raw: &Raw<'_>, in_chunk: bool) {
+        let row = self.kinds.len();
+        self.kinds.push(kind);
+        self.ranks.push(rank(kind, raw.texts[Text::Role as usize]));
+        self.times_ms.push(time_ms);
+        self.known_ms.push(known_ms);
+        for (column, &value) in raw.texts.iter().enumerate() {
+            if value.is_empty() || !self.wanted[column] {
+                continue;
+            }
+            let views = &mut self.views[column];
+            if views.capacity() == 0 {
+                views.reserve_exact(self.kinds.capacity());
+            }
+            views.resize(row, 0);
+            views.push(if value.len() <= 12 {
+                make_view(value.as_bytes(), 0, 0)
+            } else if in_chunk {
+                make_view(value.as_bytes(), 0, (value.as_ptr() as usize - self.base) as u32)
+            } else {
+                let offset = self.unescaped.len() as u32;
+                self.unescaped.extend_from_slice(value.as_bytes());
+                make_view(value.as_bytes(), 1, offset)
+            });
+        }
+        for (builder, &value) in self.numbers.iter_mut().zip(&raw.numbers) {
+            if value.is_some() {
+                let builder = builder.get_or_insert_default();
+                builder.append_nulls(row - builder.values_slice().len());
+                builder.append_option(value);
+            }
+        }
+        for (builder, &value) in self.flags.iter_mut().zip(&raw.flags) {
+            if value.is_some() {
+                let builder = builder.get_or_insert_default();
+                builder.append_nulls(row - arrow::array::ArrayBuilder::len(builder));
+                builder.append_option(value);
+            }
+        }
+    }
+
+    fn finish(self, chunk: &Chunk) -> EventBatch {
+        let rows = self.kinds.len();
+        let buffers: Arc<[Buffer]> =
+            Arc::from([chunk.bytes.clone(), Buffer::from_vec(self.unescaped)]);
+        EventBatch {
+            kinds: self.kinds,
+            ranks: self.ranks,
+            times_ms: self.times_ms,
+            known_ms: self.known_ms,
+            texts: self.views.map(|mut views| {
+                if views.is_empty() {
+                    return None;
+                }
+                views.resize(rows, 0);
+                Some(string_view(views, &buffers))
+            }),
+            numbers: self.numbers.map(|builder| {
+                let mut builder = builder?;
+                builder.append_nulls(rows - builder.values_slice().len());
+                Some(builder.finish())
+            }),
+            flags: self.flags.map(|builder| {
+                let mut builder = builder?;
+                builder.append_nulls(rows - arrow::array::ArrayBuilder::len(&builder));
+                Some(builder.finish())
+            }),
+        }
+    }
+}
+
+/// The column of `views` into `buffers`. Checking every view again would cost as
+/// much as making it.
+#[expect(unsafe_code)]
+fn string_view(views: Vec<u128>, buffers: &Arc<[Buffer]>) -> StringViewArray {
+    // SAFETY: every view was made by `make_view` from a `&str` that lies at its
+    // offset in buffer 0 (the chunk, which `buffers` keeps alive) or buffer 1, or
+    // is inline; a view of 0 is the empty string.
+    unsafe { StringViewArray::new_unchecked(ScalarBuffer::from(views), buffers.clone(), None) }
+}
+
+/// Events of the same millisecond apply by their type's place in the life cycle;
+/// an agent's message comes after the acceptance, a customer's before the queue.
+fn rank(kind: EventType, role: &str) -> u8 {
+    match (kind, role) {
+        (EventType::ConversationMessage, "agent") => EventType::ConversationAccepted as u8 * 2 + 1,
+        _ => kind as u8 * 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ALL: [Text; 4] = [Text::Id, Text::Subject, Text::CustomerId, Text::Lines];
+    /// 2026-03-02T00:10:00Z, when the test's log takes everything in.
+    const APPENDED_AT_MS: i64 = 1_772_410_200_000;
+
+    fn event(time: &str, kind: &str, data: &str) -> String {
+        format!(
+            r#"{{"specversion":"1.0","id":"e1","source":"/web/shop-1","type":"{kind}","subject":"c1","time":"{time}","data":{{"customer_id":"u1","shop":"s","channel":"web"{data}}}}}"#
+        )
+    }
+
+    fn outcome(line: &str) -> String {
+        outcome_of(&Chunk::of_lines(line, 7, APPENDED_AT_MS))
+    }
+
+    fn outcome_of(chunk: &Chunk) -> String {
+        let decoded = Decoder::new(Limits::default(), &ALL).decode(chunk);
+        assert_eq!(
+            decoded.read,
+            decoded.events.len() as u64 + decoded.quarantined.len() as u64 + decoded.ignored
+        );
+        let mut out = String::new();
+        for row in 0..decoded.events.len() {
+            let e = &decoded.events;
+            out += &format!(
+                "{} {} {}\n",
+                e.time_ms(row),
+                e.kind(row).name(),
+                e.text(Text::CustomerId, row)
+            );
+        }
+        for q in decoded.quarantined {
+            out += &format!("{} {}: {}\n", q.offset, q.reason, q.detail);
+        }
+        out += &"ignored\n".repeat(decoded.ignored as usize);
+        out
+    }
+
+    fn check(line: &str, expect: Expect) {
+        expect.assert_eq(&outcome(line));
+    }
+
+    const T: &str = "2026-03-02T00:00:08.297Z";
+
+    #[test]
+    fn a_good_event() {
+        check(
+            &event(T, "conversation.queued", r#","skill":"refund""#),
+            expect![[r#"
+                1772409608297 conversation.queued u1
+            "#]],
+        );
+    }
+
+    #[test]
+    fn not_json() {
+        check("not json", expect![[r#"
+            7 not_json: invalid type: null, expected a JSON object at line 1 column 2
+        "#]]);
+        check(&event(T, "conversation.queued", r#","skill":"refund""#)[..80], expect![[""]]);
+        check("[1]", expect![[""]]);
+        check(&(event(T, "conversation.queued", r#","skill":"x""#) + "x"), expect![[""]]);
+    }
+
+    #[test]
+    fn empty_lines() {
+        check("\n", expect![[r#"
+            7 empty: an empty line
+        "#]]);
+        check("  \t \n", expect![[r#"
+            7 empty: an empty line
+        "#]]);
+    }
+
+    #[test]
+    fn truncated_utf8() {
+        let mut bytes = event(T, "conversation.queued", r#","skill":"退款""#).into_bytes();
+        let cut = bytes.iter().position(|&b| b == 0xe9).unwrap_or(bytes.len()) + 2;
+        bytes.truncate(cut);
+        let good = event(T, "conversation.queued", r#","skill":"退款""#);
+        let second = bytes.len() as u32 + 1;
+        bytes.push(b'\n');
+        bytes.extend_from_slice(good.as_bytes());
+        let chunk = Chunk {
+            spans: vec![(0, second - 1), (second, bytes.len() as u32)],
+            bytes: Buffer::from(bytes),
+            ..Chunk::of_lines("", 7, APPENDED_AT_MS)
+        };
+        expect![[""]].assert_eq(&outcome_of(&chunk));
+    }
+
+    #[test]
+    fn missing_and_mistyped_fields() {
+        let good = event(T, "conversation.rated", r#","score":5"#);
+        let all: String = [
+            (r#""id":"e1","#, ""),
+            (r#""subject":"c1","#, r#""subject":null,"#),
+            (r#""customer_id":"u1","#, r#""customer_id":"","#),
+            (r#""specversion":"1.0""#, r#""specversion":"0.3""#),
+            (r#""id":"e1""#, r#""id":17"#),
+            (r#""score":5"#, r#""score":"five""#),
+            (r#""score":5"#, r#""score":4.5"#),
+            (r#""score":5"#, r#""score":6"#),
+            (r#","score":5"#, ""),
+            (r#""score":5"#, r#""score":5,"wait_ms":-3"#),
+            (r#""score":5"#, r#""score":5,"wait_ms":"3""#),
+        ]
+        .iter()
+        .map(|(from, to)| good.replace(from, to) + "\n")
+        .collect();
+        check(&all, expect![[""]]);
+        check(&event(T, "conversation.message", r#","role":"boss""#), expect![[""]]);
+        check(r#"{"specversion":"1.0","id":"1","source":"s","type":"order.paid","subject":"o","time":"2026-03-02T00:00:00Z","data":"x"}"#, expect![[""]]);
+    }
+
+    #[test]
+    fn times_that_cannot_be() {
+        check(&event("3000-01-01T00:00:00Z", "conversation.queued", r#","skill":"x""#), expect![[""]]);
+        check(&event("yesterday", "conversation.queued", r#","skill":"x""#), expect![[""]]);
+    }
+
+    #[test]
+    fn unknown_types_and_fields_are_fine() {
+        check(&event(T, "conversation.closed.v2", ""), expect![[""]]);
+        check(
+            &event(T, "conversation.rated", r#","score":5,"new":{"a":[1,2.5,"\u00e9"]},"x":1e9"#),
+            expect![[""]],
+        );
+    }
+
+    #[test]
+    fn ten_megabytes() {
+        let big = "x".repeat(10_000_000);
+        check(&event(T, "conversation.message", &format!(r#","role":"customer","text":"{big}""#)), expect![[""]]);
+    }
+
+    #[test]
+    fn escapes_and_spaces() {
+        let spaced = event(T, "conversation.queued", r#", "skill" : "refund""#).replace("u1", "u\\u00e9\\n\\\"x, longer than inline");
+        check(&spaced, expect![[""]]);
+    }
+
+    fn json_value() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            (-1e9f64..1e9).prop_map(Into::into),
+            "[ -~é退\"\\\\\n]{0,20}".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(2, 8, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Into::into),
+                prop::collection::vec(("[a-z_]{1,8}", inner), 0..3)
+                    .prop_map(|fields| serde_json::Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn json_event() -> impl Strategy<Value = String> {
+        let envelope = ["specversion", "id", "source", "type", "subject", "time", "x"];
+        let fields = ["customer_id", "shop", "score", "auto", "amount_minor", "lines", "y_ms", "z"];
+        let attributes = prop::collection::vec((prop::sample::select(&envelope), json_value()), 0..8);
+        let data = prop::collection::vec((prop::sample::select(&fields), json_value()), 0..8);
+        (attributes, data, any::<bool>()).prop_map(|(attributes, data, spaced)| {
+            // Built by hand, so that a name can come twice.
+            let object = |fields: Vec<(&str, String)>| {
+                let separator = if spaced { ", " } else { "," };
+                let colon = if spaced { ": " } else { ":" };
+                let fields: Vec<String> =
+                    fields.iter().map(|(k, v)| format!("\"{k}\"{colon}{v}")).collect();
+                format!("{{{}}}", fields.join(separator))
+            };
+            let text = |(k, v): (&'static str, serde_json::Value)| (k, v.to_string());
+            let mut attributes: Vec<_> = attributes.into_iter().map(text).collect();
+            attributes.push(("data", object(data.into_iter().map(text).collect())));
+            object(attributes)
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// What the fast path takes, the strict path reads the same.
+        #[test]
+        fn fast_is_strict(line in json_event(), cut in 0usize..400, junk in any::<u8>()) {
+            let mut spoiled = line.clone().into_bytes();
+            if cut < spoiled.len() {
+                spoiled[cut] = junk;
+            }
+            let spoiled = String::from_utf8(spoiled).unwrap_or_default();
+            for line in [line.as_str(), spoiled.as_str()] {
+                let mut fast = Raw::EMPTY;
+                if scan(line, &mut Vec::new(), &mut fast).is_some() {
+                    let mut arena = String::new();
+                    prop_assert_eq!(Ok(fast), parse(line, &mut arena), "{}", line);
+                }
+            }
+        }
+
+        #[test]
+        fn nonsense_never_panics(line in "\\PC{0,200}") {
+            outcome(&line);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+/// The types of events that headsup applies. Every other type is kept in the
+/// log, counted as ignored, and never an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum EventType {
+    /// A conversation began.
+    ConversationStarted,
+    /// A closed conversation was taken up again.
+    ConversationReopened,
+    /// Somebody wrote. The role says who.
+    ConversationMessage,
+    /// The bot gave the conversation to a human.
+    ConversationHandedOff,
+    /// An agent gave the conversation to another agent or skill.
+    ConversationTransferred,
+    /// The customer waits for an agent.
+    ConversationQueued,
+    /// An agent took the conversation.
+    ConversationAccepted,
+    /// The agent put the customer on hold.
+    ConversationHeld,
+    /// The hold ended.
+    ConversationResumed,
+    /// What the conversation is about, as a classifier said.
+    ConversationLabelled,
+    /// The conversation ended.
+    ConversationClosed,
+    /// After-contact work ended.
+    ConversationWrapped,
+    /// The customer left while queued.
+    ConversationAbandoned,
+    /// The customer rated the service.
+    ConversationRated,
+    /// An agent became available, went away or offline.
+    AgentStateChanged,
+    /// An order was placed.
+    OrderPlaced,
+    /// It was paid.
+    OrderPaid,
+    /// It left the warehouse.
+    OrderShipped,
+    /// It arrived.
+    OrderDelivered,
+    /// It was cancelled, by whom `actor` says.
+    OrderCancelled,
+    /// The customer asked to return it, wholly or in part.
+    OrderReturnRequested,
+    /// The goods came back.
+    OrderReturned,
+    /// Money went back.
+    OrderRefunded,
+    /// The customer reviewed it.
+    OrderReviewed,
+    /// Nothing happened; time has gone on in this partition. Written by headsup
+    /// itself into partitions that have gone quiet, so that a replay sees the same.
+    Heartbeat,
+}
+
+use EventType::*;
+
+impl EventType {
+    /// All types, in the order in which events of the same millisecond apply:
+    /// a life cycle's earlier step first.
+    pub const ALL: [EventType; 25] = [
+        ConversationStarted,
+        ConversationReopened,
+        ConversationMessage,
+        ConversationHandedOff,
+        ConversationTransferred,
+        ConversationQueued,
+        ConversationAccepted,
+        ConversationHeld,
+        ConversationResumed,
+        ConversationLabelled,
+        ConversationClosed,
+        ConversationWrapped,
+        ConversationAbandoned,
+        ConversationRated,
+        AgentStateChanged,
+        OrderPlaced,
+        OrderPaid,
+        OrderShipped,
+        OrderDelivered,
+        OrderCancelled,
+        OrderReturnRequested,
+        OrderReturned,
+        OrderRefunded,
+        OrderReviewed,
+        Heartbeat,
+    ];
+
+    /// The CloudEvents `type`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ConversationStarted => "conversation.started",
+            ConversationReopened => "conversation.reopened",
+            ConversationMessage => "conversation.message",
+            ConversationHandedOff => "conversation.handed_off",
+            ConversationTransferred => "conversation.transferred",
+            ConversationQueued => "conversation.queued",
+            ConversationAccepted => "conversation.accepted",
+            ConversationHeld => "conversation.held",
+            ConversationResumed => "conversation.resumed",
+            ConversationLabelled => "conversation.labelled",
+            ConversationClosed => "conversation.closed",
+            ConversationWrapped => "conversation.wrapped",
+            ConversationAbandoned => "conversation.abandoned",
+            ConversationRated => "conversation.rated",
+            AgentStateChanged => "agent.state_changed",
+            OrderPlaced => "order.placed",
+            OrderPaid => "order.paid",
+            OrderShipped => "order.shipped",
+            OrderDelivered => "order.delivered",
+            OrderCancelled => "order.cancelled",
+            OrderReturnRequested => "order.return_requested",
+            OrderReturned => "order.returned",
+            OrderRefunded => "order.refunded",
+            OrderReviewed => "order.reviewed",
+            Heartbeat => "headsup.heartbeat",
+        }
+    }
+
+    /// The type of this name, or `None` if headsup does not apply such events.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "conversation.message" => ConversationMessage,
+            "conversation.started" => ConversationStarted,
+            "conversation.queued" => ConversationQueued,
+            "conversation.accepted" => ConversationAccepted,
+            "conversation.closed" => ConversationClosed,
+            "conversation.wrapped" => ConversationWrapped,
+            "conversation.rated" => ConversationRated,
+            "conversation.held" => ConversationHeld,
+            "conversation.resumed" => ConversationResumed,
+            "conversation.abandoned" => ConversationAbandoned,
+            "conversation.transferred" => ConversationTransferred,
+            "conversation.handed_off" => ConversationHandedOff,
+            "conversation.labelled" => ConversationLabelled,
+            "conversation.reopened" => ConversationReopened,
+            "agent.state_changed" => AgentStateChanged,
+            "order.placed" => OrderPlaced,
+            "order.paid" => OrderPaid,
+            "order.shipped" => OrderShipped,
+            "order.delivered" => OrderDelivered,
+            "order.cancelled" => OrderCancelled,
+            "order.return_requested" => OrderReturnRequested,
+            "order.returned" => OrderReturned,
+            "order.refunded" => OrderRefunded,
+            "order.reviewed" => OrderReviewed,
+            "headsup.heartbeat" => Heartbeat,
+            _ => return None,
+        })
+    }
+
+    /// Whether it is about a conversation.
+    pub fn is_conversation(self) -> bool {
+        self <= ConversationRated
+    }
+
+    /// Whether it is about an order.
+    pub fn is_order(self) -> bool {
+        (OrderPlaced..=OrderReviewed).contains(&self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_is_found_by_its_name_and_listed_once() {
+        for (code, kind) in EventType::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, code);
+            assert_eq!(EventType::parse(kind.name()), Some(kind));
+        }
+        assert_eq!(EventType::parse("conversation.closed.v2"), None);
+    }
+}

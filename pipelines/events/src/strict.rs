@@ -1,0 +1,212 @@
+//! The strict path: any JSON, and a word on what is wrong with it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use sonic_rs::{JsonType, JsonValueTrait, LazyValue};
+
+use crate::Reason;
+use crate::batch::{Flag, Number, Text};
+use crate::scan::Raw;
+
+/// What is wrong, and where.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Mistake {
+    pub reason: Reason,
+    pub detail: String,
+}
+
+/// Reads `line` with texts unescaped into `arena`.
+pub(crate) fn parse<'a>(line: &str, arena: &'a mut String) -> Result<Raw<'a>, Mistake> {
+    arena.clear();
+    let envelope: Envelope<'_> = sonic_rs::from_str(line).map_err(|error| Mistake {
+        reason: Reason::NotJson,
+        // The library's message has more lines, which show the input again.
+        detail: error.to_string().lines().next().unwrap_or_default().trim().to_owned(),
+    })?;
+    let mut texts: [Range<usize>; Text::COUNT] = std::array::from_fn(|_| 0..0);
+    let specversion = text(&envelope.specversion, "specversion", arena)?;
+    let kind = text(&envelope.kind, "type", arena)?;
+    let time = text(&envelope.time, "time", arena)?;
+    let recorded = text(&envelope.recorded, "recordedtime", arena)?;
+    texts[Text::Id as usize] = text(&envelope.id, "id", arena)?;
+    texts[Text::Source as usize] = text(&envelope.source, "source", arena)?;
+    texts[Text::Subject as usize] = text(&envelope.subject, "subject", arena)?;
+    let mut raw = Raw::EMPTY;
+    let mut negative = 0..0;
+    if let Some(value) = present(&envelope.data) {
+        let data: Data<'_> = match value.get_type() {
+            JsonType::Object => sonic_rs::from_str(value.as_raw_str())
+                .map_err(|error| Mistake { reason: Reason::NotJson, detail: error.to_string() })?,
+            _ => return Err(mistyped("data", "an object", value)),
+        };
+        raw.has_data = true;
+        for (key, value) in &data.0 {
+            let value = Some(value.clone());
+            let present = present(&value);
+            if let Some(column) = Text::of_data_field(key) {
+                texts[column as usize] = text(&value, &format!("data.{key}"), arena)?;
+            } else if let Some(column) = Number::of_data_field(key) {
+                raw.numbers[column as usize] = match present {
+                    None => None,
+                    Some(value) => Some(value.as_i64().ok_or_else(|| {
+                        mistyped(&format!("data.{key}"), "an integer", value)
+                    })?),
+                };
+            } else if let Some(column) = Flag::of_data_field(key) {
+                raw.flags[column as usize] = match present {
+                    None => None,
+                    Some(value) => Some(value.as_bool().ok_or_else(|| {
+                        mistyped(&format!("data.{key}"), "true or false", value)
+                    })?),
+                };
+            } else if key == "lines" {
+                if let Some(value) = present {
+                    if value.get_type() != JsonType::Array {
+                        return Err(mistyped("data.lines", "an array", value));
+                    }
+                    texts[Text::Lines as usize] = keep(value.as_raw_str(), arena);
+                }
+            } else if key.ends_with("_ms")
+                && let Some(value) = present
+            {
+                match value.as_i64() {
+                    Some(0..) => {}
+                    Some(_) => negative = keep(key, arena),
+                    None => {
+                        return Err(mistyped(&format!("data.{key}"), "a whole number of ms", value));
+                    }
+                }
+            }
+        }
+    }
+    let arena = arena.as_str();
+    raw.specversion = &arena[specversion];
+    raw.kind = &arena[kind];
+    raw.time = &arena[time];
+    raw.recorded = &arena[recorded];
+    raw.negative = &arena[negative];
+    for (column, range) in texts.into_iter().enumerate() {
+        raw.texts[column] = &arena[range];
+    }
+    Ok(raw)
+}
+
+fn present<'v, 'a>(value: &'v Option<LazyValue<'a>>) -> Option<&'v LazyValue<'a>> {
+    value.as_ref().filter(|value| !value.is_null())
+}
+
+fn text(
+    value: &Option<LazyValue<'_>>,
+    name: &str,
+    arena: &mut String,
+) -> Result<Range<usize>, Mistake> {
+    match present(value) {
+        None => Ok(0..0),
+        Some(value) => match value.as_str() {
+            Some(text) => Ok(keep(text, arena)),
+            None => Err(mistyped(name, "a string", value)),
+        },
+    }
+}
+
+fn keep(text: &str, arena: &mut String) -> Range<usize> {
+    let start = arena.len();
+    arena.push_str(text);
+    start..arena.len()
+}
+
+fn mistyped(name: &str, expected: &str, found: &LazyValue<'_>) -> Mistake {
+    let found = found.as_raw_str();
+    let short: String = found.chars().take(60).collect();
+    let more = if short.len() < found.len() { "…" } else { "" };
+    Mistake {
+        reason: Reason::MistypedField,
+        detail: format!("{name}: expected {expected}, found {short}{more}"),
+    }
+}
+
+/// The attributes in use. Of a name that comes twice, the last one counts.
+#[derive(Default)]
+struct Envelope<'a> {
+    specversion: Option<LazyValue<'a>>,
+    kind: Option<LazyValue<'a>>,
+    time: Option<LazyValue<'a>>,
+    recorded: Option<LazyValue<'a>>,
+    id: Option<LazyValue<'a>>,
+    source: Option<LazyValue<'a>>,
+    subject: Option<LazyValue<'a>>,
+    data: Option<LazyValue<'a>>,
+}
+
+impl<'de> Deserialize<'de> for Envelope<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Attributes;
+        impl<'de> Visitor<'de> for Attributes {
+            type Value = Envelope<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut envelope = Envelope::default();
+                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                    let slot = match key.as_ref() {
+                        "specversion" => &mut envelope.specversion,
+                        "type" => &mut envelope.kind,
+                        "time" => &mut envelope.time,
+                        "recordedtime" => &mut envelope.recorded,
+                        "id" => &mut envelope.id,
+                        "source" => &mut envelope.source,
+                        "subject" => &mut envelope.subject,
+                        "data" => &mut envelope.data,
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                            continue;
+                        }
+                    };
+                    *slot = Some(map.next_value()?);
+                }
+                Ok(envelope)
+            }
+        }
+        deserializer.deserialize_map(Attributes)
+    }
+}
+
+struct Data<'a>(Vec<(String, LazyValue<'a>)>);
+
+impl<'de> Deserialize<'de> for Data<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Data<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut fields = Vec::new();
+                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                    let known = Text::of_data_field(&key).is_some()
+                        || Number::of_data_field(&key).is_some()
+                        || Flag::of_data_field(&key).is_some()
+                        || key == "lines"
+                        || key.ends_with("_ms");
+                    if known {
+                        fields.push((key.into_owned(), map.next_value()?));
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(Data(fields))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}

@@ -1,0 +1,757 @@
+//! Assembles contacts, reply rounds and ratings from the events of conversations.
+//!
+//! A conversation is what shares a `subject`; a contact is one handling of it,
+//! from its first event to its end. Events come in turn order, so what follows
+//! from two of them never runs backwards, but for late ones: those fill in what a
+//! contact still open is missing, and are refused by one that is over.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+
+use hashbrown::{HashMap, HashTable};
+use headsup_events::{EventBatch, EventType, Flag, Number, Text};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::facts::{Rows, Table};
+
+/// When a conversation that does not end by itself is given up. All in ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContactLimits {
+    /// Without any event, while not waiting in the queue.
+    pub idle_ms: i64,
+    /// Waiting in the queue without any event.
+    pub queue_ms: i64,
+    /// From closed to wrapped. 0: closing ends the contact, and `wrapped` is not
+    /// waited for.
+    pub wrap_ms: i64,
+    /// How long a conversation is remembered after its end, for ratings and
+    /// reopening.
+    pub linger_ms: i64,
+}
+
+impl Default for ContactLimits {
+    fn default() -> Self {
+        Self {
+            idle_ms: 30 * 60_000,
+            queue_ms: 12 * 3_600_000,
+            wrap_ms: 10 * 60_000,
+            linger_ms: 30 * 60_000,
+        }
+    }
+}
+
+/// The tables that contacts give rise to; `None` is not wanted.
+#[derive(Debug)]
+pub struct ContactFacts {
+    /// Table `contacts`.
+    pub contacts: Option<Rows>,
+    /// Table `rounds`.
+    pub rounds: Option<Rows>,
+    /// Table `ratings`.
+    pub ratings: Option<Rows>,
+}
+
+/// Whether an event went into the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// It did, or changes nothing by its nature.
+    Yes,
+    /// It came late and its contact is over.
+    TooLate,
+}
+
+/// The state of all conversations that are open or not yet forgotten.
+#[derive(Debug)]
+pub struct Contacts {
+    limits: ContactLimits,
+    names: Names,
+    /// Conversation id to its place in `conversations`.
+    index: HashTable<u32>,
+    conversations: Vec<Conversation>,
+    free: Vec<u32>,
+    /// When to look at a conversation again: not after it is due, but maybe
+    /// before, in which case it goes back with the right time.
+    timers: BinaryHeap<Reverse<(i64, u32)>>,
+    /// Kept only if somebody asks for the queue.
+    queue: Option<Queue>,
+}
+
+/// A shop, channel, skill, agent, … as a number. 0 is none.
+type Name = u32;
+
+#[derive(Debug, Default)]
+struct Names {
+    texts: Vec<Box<str>>,
+    numbers: HashMap<Box<str>, Name>,
+}
+
+impl Names {
+    fn new() -> Self {
+        let mut names = Self::default();
+        names.texts.push("".into());
+        names.numbers.insert("".into(), 0);
+        names
+    }
+
+    #[inline]
+    fn get(&self, name: Name) -> &str {
+        &self.texts[name as usize]
+    }
+
+    /// Sets `name` to `text`, unless that is empty.
+    #[inline]
+    fn update(&mut self, name: &mut Name, text: &str) {
+        if text.is_empty() || self.get(*name) == text {
+            return;
+        }
+        *name = match self.numbers.get(text) {
+            Some(&number) => number,
+            None => {
+                let number = self.texts.len() as Name;
+                self.texts.push(text.into());
+                self.numbers.insert(text.into(), number);
+                number
+            }
+        };
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Closed, and after-contact work goes on.
+    Wrapping,
+    Over,
+}
+
+#[derive(Debug)]
+struct Conversation {
+    id: Box<str>,
+    phase: Phase,
+    /// When to look again, if nothing happens until then.
+    due_ms: i64,
+    contact: Contact,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Contact {
+    number: i64,
+    customer: Box<str>,
+    order: Box<str>,
+    shop: Name,
+    channel: Name,
+    skill: Name,
+    agent: Name,
+    intent: Name,
+    origin: Name,
+    entry: Name,
+    started_ms: i64,
+    queued_ms: Option<i64>,
+    accepted_ms: Option<i64>,
+    closed_ms: Option<i64>,
+    /// In the queue now, since then.
+    waiting_since_ms: Option<i64>,
+    held_since_ms: Option<i64>,
+    hold_ms: i64,
+    /// In the queue again after having been accepted.
+    requeue_ms: i64,
+    first_reply_ms: Option<i64>,
+    /// The first unanswered customer message.
+    asked_ms: Option<i64>,
+    customer_messages: i64,
+    agent_messages: i64,
+    bot_messages: i64,
+    transfers: i64,
+    handed_off: bool,
+    reopened: bool,
+    resolved: Option<bool>,
+    last_ms: i64,
+    known_ms: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Wrapped,
+    Closed,
+    Abandoned,
+    Reopened,
+    Idle,
+}
+
+impl End {
+    fn name(self) -> &'static str {
+        match self {
+            End::Wrapped => "wrapped",
+            End::Closed => "closed",
+            End::Abandoned => "abandoned",
+            End::Reopened => "reopened",
+            End::Idle => "idle",
+        }
+    }
+}
+
+impl Contacts {
+    /// No conversations yet. `queue`: whether [`Contacts::sample_queue`] will be
+    /// asked for.
+    pub fn new(limits: ContactLimits, queue: bool) -> Self {
+        Self {
+            limits,
+            names: Names::new(),
+            index: HashTable::new(),
+            conversations: Vec::new(),
+            free: Vec::new(),
+            timers: BinaryHeap::new(),
+            queue: queue.then(Queue::default),
+        }
+    }
+
+    /// Applies one event of a conversation whose turn is at `now_ms`.
+    pub fn apply(
+        &mut self,
+        events: &EventBatch,
+        row: usize,
+        now_ms: i64,
+        late: bool,
+        facts: &mut ContactFacts,
+    ) -> Applied {
+        let kind = events.kind(row);
+        let time_ms = events.time_ms(row);
+        let slot = self.find_or_begin(events, row, now_ms);
+        let Self { names, conversations, queue, limits, .. } = self;
+        let conversation = &mut conversations[slot as usize];
+        if conversation.phase == Phase::Over {
+            if late && kind != EventType::ConversationRated {
+                return Applied::TooLate;
+            }
+            let again = matches!(
+                kind,
+                EventType::ConversationReopened
+                    | EventType::ConversationStarted
+                    | EventType::ConversationQueued
+                    | EventType::ConversationAccepted
+            );
+            if again {
+                conversation.begin_again(time_ms);
+            }
+        } else if conversation.phase == Phase::Wrapping
+            && matches!(kind, EventType::ConversationReopened | EventType::ConversationStarted)
+        {
+            conversation.end(End::Reopened, now_ms, names, facts);
+            conversation.begin_again(time_ms);
+        }
+
+        let contact = &mut conversation.contact;
+        if conversation.phase != Phase::Over {
+            contact.last_ms = contact.last_ms.max(time_ms);
+            contact.known_ms = contact.known_ms.max(events.known_ms(row));
+        }
+        names.update(&mut contact.skill, events.text(Text::Skill, row));
+        match kind {
+            EventType::ConversationStarted => {
+                names.update(&mut contact.origin, events.text(Text::Origin, row));
+                names.update(&mut contact.entry, events.text(Text::Entry, row));
+                set_text(&mut contact.order, events.text(Text::OrderId, row));
+            }
+            EventType::ConversationMessage if conversation.phase != Phase::Over => {
+                let auto = events.flag(Flag::Auto, row).unwrap_or(false);
+                match events.text(Text::Role, row) {
+                    "customer" => {
+                        contact.customer_messages += 1;
+                        contact.asked_ms.get_or_insert(time_ms);
+                    }
+                    "agent" if !auto => {
+                        contact.agent_messages += 1;
+                        names.update(&mut contact.agent, events.text(Text::AgentId, row));
+                        contact.reply(&conversation.id, time_ms, names, facts);
+                    }
+                    "bot" | "agent" => {
+                        contact.bot_messages += 1;
+                        // While the bot has the conversation, its answer is one.
+                        if contact.bot_has_it() {
+                            contact.asked_ms = None;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            EventType::ConversationHandedOff => contact.handed_off = true,
+            EventType::ConversationQueued => {
+                contact.queued_ms = Some(match contact.queued_ms {
+                    Some(queued) if contact.accepted_ms.is_none() => queued.min(time_ms),
+                    Some(queued) => queued,
+                    None => time_ms,
+                });
+                if contact.waiting_since_ms.is_none() && !(late && contact.accepted_ms.is_some()) {
+                    contact.waiting_since_ms = Some(time_ms);
+                }
+            }
+            EventType::ConversationAccepted => {
+                names.update(&mut contact.agent, events.text(Text::AgentId, row));
+                let since = contact.waiting_since_ms.take();
+                match (contact.accepted_ms, since) {
+                    (None, _) => contact.accepted_ms = Some(time_ms),
+                    (Some(accepted), _) if late => contact.accepted_ms = Some(accepted.min(time_ms)),
+                    (Some(_), Some(since)) => contact.requeue_ms += (time_ms - since).max(0),
+                    (Some(_), None) => {}
+                }
+            }
+            EventType::ConversationHeld => {
+                contact.held_since_ms.get_or_insert(time_ms);
+            }
+            EventType::ConversationResumed => {
+                if let Some(since) = contact.held_since_ms.take() {
+                    contact.hold_ms += (time_ms - since).max(0);
+                }
+            }
+            EventType::ConversationTransferred => {
+                contact.transfers += 1;
+                names.update(&mut contact.skill, events.text(Text::ToSkill, row));
+                names.update(&mut contact.agent, events.text(Text::ToAgent, row));
+            }
+            EventType::ConversationLabelled => {
+                names.update(&mut contact.intent, events.text(Text::Intent, row));
+            }
+            EventType::ConversationClosed if conversation.phase == Phase::Open => {
+                contact.closed_ms = Some(time_ms);
+                contact.resolved = events.flag(Flag::Resolved, row).or(contact.resolved);
+                if contact.accepted_ms.is_none() || limits.wrap_ms == 0 {
+                    conversation.end(End::Closed, time_ms, names, facts);
+                } else {
+                    conversation.phase = Phase::Wrapping;
+                }
+            }
+            EventType::ConversationWrapped if conversation.phase != Phase::Over => {
+                names.update(&mut contact.agent, events.text(Text::AgentId, row));
+                conversation.end(End::Wrapped, time_ms, names, facts);
+            }
+            EventType::ConversationAbandoned if conversation.phase != Phase::Over => {
+                conversation.end(End::Abandoned, time_ms, names, facts);
+            }
+            EventType::ConversationRated => {
+                if let Some(rows) = &mut facts.ratings {
+                    let mut agent = contact.agent;
+                    names.update(&mut agent, events.text(Text::AgentId, row));
+                    rows.text(&conversation.id)
+                        .text(&contact.customer)
+                        .text(names.get(contact.shop))
+                        .text(names.get(contact.channel))
+                        .text(names.get(contact.skill))
+                        .text(names.get(agent))
+                        .integer(events.number(Number::Score, row))
+                        .time(Some(time_ms))
+                        .time(Some(events.known_ms(row)))
+                        .end_row();
+                }
+            }
+            _ => {}
+        }
+        if let Some(queue) = queue {
+            queue.follow(slot, conversation);
+        }
+        conversation.due_ms = conversation.due(limits, now_ms);
+        Applied::Yes
+    }
+
+    fn find_or_begin(&mut self, events: &EventBatch, row: usize, now_ms: i64) -> u32 {
+        let id = events.text(Text::Subject, row);
+        let hash = xxh3_64(id.as_bytes());
+        let Self { index, conversations, names, free, timers, .. } = self;
+        let found = index.find(hash, |&slot| &*conversations[slot as usize].id == id);
+        if let Some(&slot) = found {
+            return slot;
+        }
+        let mut contact = Contact {
+            number: 1,
+            customer: events.text(Text::CustomerId, row).into(),
+            started_ms: events.time_ms(row),
+            last_ms: events.time_ms(row),
+            known_ms: events.known_ms(row),
+            ..Contact::default()
+        };
+        names.update(&mut contact.shop, events.text(Text::Shop, row));
+        names.update(&mut contact.channel, events.text(Text::Channel, row));
+        names.update(&mut contact.origin, "inbound");
+        let conversation = Conversation { id: id.into(), phase: Phase::Open, due_ms: now_ms, contact };
+        // What follows an end that has been forgotten (a rating, a reopening) does
+        // not begin a contact of its own.
+        let slot = match free.pop() {
+            Some(slot) => {
+                conversations[slot as usize] = conversation;
+                slot
+            }
+            None => {
+                conversations.push(conversation);
+                conversations.len() as u32 - 1
+            }
+        };
+        if matches!(
+            events.kind(row),
+            EventType::ConversationRated
+                | EventType::ConversationLabelled
+                | EventType::ConversationWrapped
+        ) {
+            conversations[slot as usize].phase = Phase::Over;
+        }
+        index.insert_unique(hash, slot, |&slot| xxh3_64(conversations[slot as usize].id.as_bytes()));
+        timers.push(Reverse((now_ms.saturating_add(1), slot)));
+        slot
+    }
+
+    /// When [`Contacts::fire`] has something to look at, in ms.
+    #[inline]
+    pub fn next_timer_ms(&self) -> i64 {
+        self.timers.peek().map_or(i64::MAX, |Reverse((due, _))| *due)
+    }
+
+    /// Lets the earliest timer fire. Whether that changed anything.
+    pub fn fire(&mut self, facts: &mut ContactFacts) -> bool {
+        let Some(Reverse((at_ms, slot))) = self.timers.pop() else {
+            return false;
+        };
+        let Self { names, conversations, queue, limits, .. } = self;
+        let conversation = &mut conversations[slot as usize];
+        let mut changed = false;
+        if conversation.due_ms <= at_ms {
+            changed = true;
+            match conversation.phase {
+                Phase::Over => {
+                    let hash = xxh3_64(conversation.id.as_bytes());
+                    if let Ok(entry) = self.index.find_entry(hash, |&other| other == slot) {
+                        entry.remove();
+                    }
+                    conversation.id = "".into();
+                    conversation.contact = Contact::default();
+                    self.free.push(slot);
+                    return false;
+                }
+                Phase::Wrapping => {
+                    let closed = conversation.contact.closed_ms.unwrap_or(at_ms);
+                    conversation.end(End::Closed, closed, names, facts);
+                }
+                Phase::Open => conversation.end(End::Idle, at_ms, names, facts),
+            }
+            if let Some(queue) = queue {
+                queue.follow(slot, conversation);
+            }
+            conversation.due_ms = at_ms.saturating_add(limits.linger_ms).max(at_ms + 1);
+        }
+        self.timers.push(Reverse((conversation.due_ms, slot)));
+        changed
+    }
+
+    /// Whether the queue is being followed and anybody is in it or being served.
+    pub fn queue_busy(&self) -> bool {
+        self.queue.as_ref().is_some_and(Queue::busy)
+    }
+
+    /// An agent's state, if the queue is being followed.
+    pub fn agent(&mut self, events: &EventBatch, row: usize) {
+        if let Some(queue) = &mut self.queue {
+            let capacity = match events.text(Text::State, row) {
+                "available" => events.number(Number::Capacity, row).unwrap_or(0),
+                _ => 0,
+            };
+            queue.agent(events.text(Text::AgentId, row), capacity);
+        }
+    }
+
+    /// Who waits and who is being served at `at_ms`.
+    pub fn sample_queue(&mut self, at_ms: i64, rows: &mut Rows) {
+        if let Some(queue) = &mut self.queue {
+            queue.sample(at_ms, &self.names, rows);
+        }
+    }
+
+    /// How many conversations are remembered.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether none are remembered.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+}
+
+fn set_text(place: &mut Box<str>, text: &str) {
+    if !text.is_empty() && &**place != text {
+        *place = text.into();
+    }
+}
+
+impl Contact {
+    /// Neither queued, nor handed off, nor accepted so far.
+    fn bot_has_it(&self) -> bool {
+        self.queued_ms.is_none() && self.accepted_ms.is_none() && !self.handed_off
+    }
+
+    /// A human replied.
+    fn reply(&mut self, id: &str, time_ms: i64, names: &Names, facts: &mut ContactFacts) {
+        let Some(asked_ms) = self.asked_ms.take() else {
+            return;
+        };
+        if self.first_reply_ms.is_none() {
+            let from = asked_ms.max(self.queued_ms.unwrap_or(asked_ms));
+            self.first_reply_ms = Some((time_ms - from).max(0));
+        }
+        self.round(id, asked_ms, Some(time_ms), names, facts);
+    }
+
+    fn round(
+        &self,
+        id: &str,
+        asked_ms: i64,
+        replied_ms: Option<i64>,
+        names: &Names,
+        facts: &mut ContactFacts,
+    ) {
+        if let Some(rows) = &mut facts.rounds {
+            rows.text(id)
+                .text(&self.customer)
+                .text(names.get(self.shop))
+                .text(names.get(self.channel))
+                .text(names.get(self.skill))
+                .text(if replied_ms.is_some() { names.get(self.agent) } else { "" })
+                .time(Some(asked_ms))
+                .time(replied_ms)
+                .integer(replied_ms.map(|replied| (replied - asked_ms).max(0)))
+                .time(Some(self.known_ms))
+                .end_row();
+        }
+    }
+}
+
+impl Conversation {
+    /// A new contact of the same conversation.
+    fn begin_again(&mut self, time_ms: i64) {
+        self.phase = Phase::Open;
+        let last = std::mem::take(&mut self.contact);
+        self.contact = Contact {
+            number: last.number + 1,
+            reopened: true,
+            started_ms: time_ms,
+            last_ms: time_ms,
+            customer: last.customer,
+            order: last.order,
+            shop: last.shop,
+            channel: last.channel,
+            skill: last.skill,
+            intent: last.intent,
+            origin: last.origin,
+            entry: last.entry,
+            ..Contact::default()
+        };
+    }
+
+    /// When it is given up, or forgotten, if nothing more happens.
+    fn due(&self, limits: &ContactLimits, now_ms: i64) -> i64 {
+        let contact = &self.contact;
+        match self.phase {
+            Phase::Open if contact.waiting_since_ms.is_some() => now_ms.saturating_add(limits.queue_ms),
+            Phase::Open => now_ms.saturating_add(limits.idle_ms),
+            Phase::Wrapping => contact.closed_ms.unwrap_or(now_ms).saturating_add(limits.wrap_ms),
+            Phase::Over => now_ms.saturating_add(limits.linger_ms),
+        }
+    }
+
+    /// Ends the contact at `at_ms` and writes it down.
+    fn end(
+        &mut self,
+        end: End,
+        at_ms: i64,
+        names: &Names,
+        facts: &mut ContactFacts,
+    ) {
+        self.phase = Phase::Over;
+        let contact = &mut self.contact;
+        if let Some(asked_ms) = contact.asked_ms.take() {
+            contact.round(&self.id, asked_ms, None, names, facts);
+        }
+        // Who is on hold, or in the queue again, at the end was so until then.
+        let served_until_ms = match end {
+            End::Wrapped | End::Abandoned => at_ms,
+            End::Closed | End::Reopened => contact.closed_ms.unwrap_or(at_ms),
+            End::Idle => contact.last_ms,
+        };
+        if let Some(since) = contact.held_since_ms.take() {
+            contact.hold_ms += (served_until_ms - since).max(0);
+        }
+        let waited_until_ms = match contact.accepted_ms {
+            Some(accepted) => Some(accepted),
+            None if end == End::Abandoned => Some(at_ms),
+            None => None,
+        };
+        if let (Some(since), Some(_)) = (contact.waiting_since_ms.take(), contact.accepted_ms) {
+            contact.requeue_ms += (served_until_ms - since).max(0);
+        }
+        let wait_ms = match (contact.queued_ms, waited_until_ms) {
+            (Some(queued), Some(until)) => Some(until - queued).filter(|&wait| wait >= 0),
+            _ => None,
+        };
+        let handle_ms = contact
+            .accepted_ms
+            .map(|accepted| served_until_ms - accepted - contact.hold_ms - contact.requeue_ms)
+            .filter(|&handle| handle >= 0);
+        let ended_ms = match end {
+            End::Closed | End::Reopened => contact.closed_ms.unwrap_or(at_ms),
+            End::Wrapped | End::Abandoned | End::Idle => at_ms,
+        };
+        let wrapped_ms = (end == End::Wrapped).then_some(at_ms);
+        let wrap_ms = match (contact.closed_ms, wrapped_ms) {
+            (Some(closed), Some(wrapped)) => Some(wrapped - closed).filter(|&wrap| wrap >= 0),
+            _ => None,
+        };
+        let Some(rows) = &mut facts.contacts else {
+            return;
+        };
+        rows.text(&self.id)
+            .integer(Some(contact.number))
+            .text(&contact.customer)
+            .text(names.get(contact.shop))
+            .text(names.get(contact.channel))
+            .text(names.get(contact.skill))
+            .text(if contact.accepted_ms.is_some() { names.get(contact.agent) } else { "" })
+            .text(names.get(contact.intent))
+            .text(&contact.order)
+            .text(names.get(contact.origin))
+            .text(names.get(contact.entry))
+            .time(Some(contact.started_ms))
+            .time(contact.queued_ms)
+            .time(contact.accepted_ms)
+            .time(contact.closed_ms)
+            .time(wrapped_ms)
+            .time(Some(ended_ms))
+            .text(end.name())
+            .integer(wait_ms)
+            .integer(handle_ms)
+            .integer(Some(contact.hold_ms))
+            .integer(wrap_ms)
+            .integer(contact.first_reply_ms)
+            .integer(Some(contact.customer_messages))
+            .integer(Some(contact.agent_messages))
+            .integer(Some(contact.bot_messages))
+            .integer(Some(contact.transfers))
+            .boolean(Some(contact.handed_off))
+            .boolean(Some(contact.queued_ms.is_none() && contact.accepted_ms.is_none()))
+            .boolean(Some(end == End::Abandoned))
+            .boolean(Some(contact.reopened))
+            .boolean(contact.resolved)
+            .time(Some(contact.known_ms))
+            .end_row();
+    }
+}
+
+/// Who waits for whom, and who is being served, now.
+#[derive(Debug, Default)]
+struct Queue {
+    /// Per conversation, by its place: what it counts as.
+    counted: Vec<Option<(Group, Standing)>>,
+    groups: std::collections::BTreeMap<Group, Counts>,
+    agents: std::collections::BTreeMap<Box<str>, i64>,
+    agents_changed: bool,
+}
+
+type Group = (Name, Name, Name);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Waiting(i64),
+    Served,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    waiting: BTreeSet<(i64, u32)>,
+    served: i64,
+    /// The last sample said that somebody was here.
+    shown: bool,
+}
+
+impl Queue {
+    fn follow(&mut self, slot: u32, conversation: &Conversation) {
+        let contact = &conversation.contact;
+        let standing = match (conversation.phase, contact.waiting_since_ms, contact.accepted_ms) {
+            (Phase::Over, ..) => None,
+            (_, Some(since), _) => Some(Standing::Waiting(since)),
+            (_, None, Some(_)) => Some(Standing::Served),
+            (_, None, None) => None,
+        };
+        let now = standing.map(|standing| ((contact.shop, contact.channel, contact.skill), standing));
+        if self.counted.len() <= slot as usize {
+            self.counted.resize(slot as usize + 1, None);
+        }
+        let before = std::mem::replace(&mut self.counted[slot as usize], now);
+        if before == now {
+            return;
+        }
+        if let Some((group, standing)) = before {
+            let counts = self.groups.entry(group).or_default();
+            match standing {
+                Standing::Waiting(since) => drop(counts.waiting.remove(&(since, slot))),
+                Standing::Served => counts.served -= 1,
+            }
+        }
+        if let Some((group, standing)) = now {
+            let counts = self.groups.entry(group).or_default();
+            match standing {
+                Standing::Waiting(since) => drop(counts.waiting.insert((since, slot))),
+                Standing::Served => counts.served += 1,
+            }
+        }
+    }
+
+    fn agent(&mut self, id: &str, capacity: i64) {
+        self.agents_changed = true;
+        if capacity > 0 {
+            self.agents.insert(id.into(), capacity);
+        } else {
+            self.agents.remove(id);
+        }
+    }
+
+    fn busy(&self) -> bool {
+        self.agents_changed
+            || self.groups.values().any(|c| c.served > 0 || !c.waiting.is_empty() || c.shown)
+    }
+
+    /// A row for each group with somebody in it, and one with zeros when the last
+    /// one has left; the agents' row while there is any other, or on change.
+    fn sample(&mut self, at_ms: i64, names: &Names, rows: &mut Rows) {
+        let mut any = self.agents_changed;
+        for (&(shop, channel, skill), counts) in &mut self.groups {
+            let here = counts.served > 0 || !counts.waiting.is_empty();
+            if !here && !counts.shown {
+                continue;
+            }
+            counts.shown = here;
+            any = true;
+            let longest = counts.waiting.first().map(|(since, _)| (at_ms - since).max(0));
+            rows.time(Some(at_ms))
+                .text(names.get(shop))
+                .text(names.get(channel))
+                .text(names.get(skill))
+                .integer(Some(counts.waiting.len() as i64))
+                .integer(longest)
+                .integer(Some(counts.served))
+                .integer(None)
+                .integer(None)
+                .time(Some(at_ms))
+                .end_row();
+        }
+        self.groups.retain(|_, counts| counts.shown);
+        if any {
+            self.agents_changed = false;
+            let available = self.agents.len();
+            rows.time(Some(at_ms)).text("").text("").text("").integer(None).integer(None).integer(None);
+            rows.integer(Some(available as i64))
+                .integer(Some(self.agents.values().sum()))
+                .time(Some(at_ms))
+                .end_row();
+        }
+    }
+}
+
+impl Contacts {
+    /// The tables this operator can fill.
+    pub const TABLES: [Table; 3] = [Table::Contacts, Table::Rounds, Table::Ratings];
+}

@@ -1,0 +1,301 @@
+//! The facts: their tables and how rows become Arrow batches.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanBuilder, Int64Builder, RecordBatch, StringViewBuilder,
+    TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+/// The tables of facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// A row per contact handled, abandoned, or left to the bot.
+    Contacts,
+    /// A row per reply round: the first unanswered customer message and the next
+    /// human reply.
+    Rounds,
+    /// A row per rating.
+    Ratings,
+    /// A row per tick, shop, channel and skill: who waits; and one per tick for
+    /// the agents.
+    Queue,
+    /// A row per order event.
+    Orders,
+}
+
+/// The kinds of columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// UTF-8
+    Text,
+    /// whole number
+    Integer,
+    /// true or false
+    Boolean,
+    /// UTC, microseconds
+    Time,
+}
+
+impl Table {
+    /// All tables.
+    pub const ALL: [Table; 5] =
+        [Table::Contacts, Table::Rounds, Table::Ratings, Table::Queue, Table::Orders];
+
+    /// The name in SQL and of the folder.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Table::Contacts => "contacts",
+            Table::Rounds => "rounds",
+            Table::Ratings => "ratings",
+            Table::Queue => "queue",
+            Table::Orders => "orders",
+        }
+    }
+
+    /// The table of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|table| table.name() == name)
+    }
+
+    /// The column that dates a row.
+    pub const fn event_time(self) -> &'static str {
+        match self {
+            Table::Contacts => "ended_at",
+            Table::Rounds => "asked_at",
+            Table::Ratings => "rated_at",
+            Table::Queue | Table::Orders => "at",
+        }
+    }
+
+    /// Columns: name, kind, what it is.
+    pub const fn columns(self) -> &'static [(&'static str, Kind, &'static str)] {
+        use Kind::{Boolean, Integer, Text, Time};
+        match self {
+            Table::Contacts => &[
+                ("conversation_id", Text, "the conversation"),
+                ("contact", Integer, "1, and one more each time the conversation is reopened"),
+                ("customer_id", Text, "the customer"),
+                ("shop", Text, "the shop"),
+                ("channel", Text, "the channel"),
+                ("skill", Text, "the skill stated last"),
+                ("agent_id", Text, "the agent who had it last; null if none accepted it"),
+                ("intent", Text, "the label given last"),
+                ("order_id", Text, "the order it is about"),
+                ("origin", Text, "inbound or proactive"),
+                ("entry", Text, "bot or queue, as stated at the start"),
+                ("started_at", Time, "first event of the contact"),
+                ("queued_at", Time, "first queued"),
+                ("accepted_at", Time, "first accepted by an agent"),
+                ("closed_at", Time, "closed"),
+                ("wrapped_at", Time, "after-contact work ended"),
+                ("ended_at", Time, "when the contact was over: wrapped; else abandoned; else closed; else given up as idle"),
+                ("ended_by", Text, "wrapped, closed, abandoned, reopened, idle"),
+                ("wait_ms", Integer, "queued to accepted, or to abandoned; null if never queued"),
+                ("handle_ms", Integer, "accepted to wrapped (else closed, else the last event), without hold and without queueing again after a transfer; null if no agent accepted it"),
+                ("hold_ms", Integer, "on hold"),
+                ("wrap_ms", Integer, "closed to wrapped"),
+                ("first_reply_ms", Integer, "from the later of queueing and the first unanswered customer message to the first human, non-automatic reply"),
+                ("customer_messages", Integer, "messages of the customer"),
+                ("agent_messages", Integer, "messages of agents, automatic ones left out"),
+                ("bot_messages", Integer, "messages of the bot, and automatic replies"),
+                ("transfers", Integer, "transfers"),
+                ("handed_off", Boolean, "the bot gave it to a human"),
+                ("bot_only", Boolean, "neither queued nor accepted"),
+                ("abandoned", Boolean, "the customer left while queued"),
+                ("reopened", Boolean, "began by reopening"),
+                ("resolved", Boolean, "what the close said; null if it said nothing"),
+                ("known_at", Time, "when the last event that went into the row was known"),
+            ],
+            Table::Rounds => &[
+                ("conversation_id", Text, "the conversation"),
+                ("customer_id", Text, "the customer"),
+                ("shop", Text, "the shop"),
+                ("channel", Text, "the channel"),
+                ("skill", Text, "the skill stated last"),
+                ("agent_id", Text, "the agent who replied; null if nobody did"),
+                ("asked_at", Time, "the first unanswered customer message"),
+                ("replied_at", Time, "the next human, non-automatic reply; null if none came before the contact ended"),
+                ("reply_ms", Integer, "from the one to the other"),
+                ("known_at", Time, "when the last event that went into the row was known"),
+            ],
+            Table::Ratings => &[
+                ("conversation_id", Text, "the conversation"),
+                ("customer_id", Text, "the customer"),
+                ("shop", Text, "the shop"),
+                ("channel", Text, "the channel"),
+                ("skill", Text, "the skill stated last"),
+                ("agent_id", Text, "the agent rated"),
+                ("score", Integer, "1 to 5"),
+                ("rated_at", Time, "when it was given"),
+                ("known_at", Time, "when it was known"),
+            ],
+            Table::Queue => &[
+                ("at", Time, "the tick"),
+                ("shop", Text, "the shop; null in the agents' row"),
+                ("channel", Text, "the channel; null in the agents' row"),
+                ("skill", Text, "the skill; null in the agents' row"),
+                ("waiting", Integer, "customers waiting"),
+                ("longest_wait_ms", Integer, "the longest wait among them; null if nobody waits"),
+                ("open_contacts", Integer, "contacts accepted and not yet over"),
+                ("agents_available", Integer, "agents available; only in the agents' row"),
+                ("capacity", Integer, "conversations that the available agents may have at once; only in the agents' row"),
+                ("known_at", Time, "the tick"),
+            ],
+            Table::Orders => &[
+                ("order_id", Text, "the order"),
+                ("type", Text, "placed, paid, shipped, delivered, cancelled, return_requested, returned, refunded, reviewed"),
+                ("customer_id", Text, "the customer"),
+                ("shop", Text, "the shop"),
+                ("channel", Text, "the channel"),
+                ("amount_minor", Integer, "money in minor units of the currency"),
+                ("currency", Text, "ISO 4217"),
+                ("actor", Text, "who cancelled"),
+                ("reason", Text, "why"),
+                ("score", Integer, "of a review, 1 to 5"),
+                ("lines", Text, "JSON array of {sku, quantity, unit_minor}"),
+                ("at", Time, "when it happened"),
+                ("known_at", Time, "when it was known"),
+            ],
+        }
+    }
+
+    /// The Arrow schema.
+    pub fn schema(self) -> SchemaRef {
+        let fields: Vec<Field> = self
+            .columns()
+            .iter()
+            .map(|&(name, kind, _)| {
+                let kind = match kind {
+                    Kind::Text => DataType::Utf8View,
+                    Kind::Integer => DataType::Int64,
+                    Kind::Boolean => DataType::Boolean,
+                    Kind::Time => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+                };
+                Field::new(name, kind, true)
+            })
+            .collect();
+        Arc::new(Schema::new(fields))
+    }
+}
+
+/// Builds batches of one table, cell by cell in the order of its columns.
+#[derive(Debug)]
+pub struct Rows {
+    table: Table,
+    schema: SchemaRef,
+    columns: Vec<Column>,
+    next: usize,
+    rows: usize,
+}
+
+#[derive(Debug)]
+enum Column {
+    Text(StringViewBuilder),
+    Integer(Int64Builder),
+    Boolean(BooleanBuilder),
+    Time(TimestampMicrosecondBuilder),
+}
+
+impl Rows {
+    /// An empty builder.
+    pub fn new(table: Table) -> Self {
+        let columns = table
+            .columns()
+            .iter()
+            .map(|(_, kind, _)| match kind {
+                Kind::Text => Column::Text(StringViewBuilder::new()),
+                Kind::Integer => Column::Integer(Int64Builder::new()),
+                Kind::Boolean => Column::Boolean(BooleanBuilder::new()),
+                Kind::Time => {
+                    Column::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC"))
+                }
+            })
+            .collect();
+        Self { table, schema: table.schema(), columns, next: 0, rows: 0 }
+    }
+
+    /// The table.
+    pub fn table(&self) -> Table {
+        self.table
+    }
+
+    /// How many rows are in.
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether no rows are in.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// The next cell: a text, null if empty.
+    pub(crate) fn text(&mut self, value: &str) -> &mut Self {
+        match self.column() {
+            Column::Text(builder) => builder.append_option((!value.is_empty()).then_some(value)),
+            other => unreachable!("no text column: {other:?}"),
+        }
+        self
+    }
+
+    /// The next cell: an integer.
+    pub(crate) fn integer(&mut self, value: Option<i64>) -> &mut Self {
+        match self.column() {
+            Column::Integer(builder) => builder.append_option(value),
+            other => unreachable!("no integer column: {other:?}"),
+        }
+        self
+    }
+
+    /// The next cell: true or false.
+    pub(crate) fn boolean(&mut self, value: Option<bool>) -> &mut Self {
+        match self.column() {
+            Column::Boolean(builder) => builder.append_option(value),
+            other => unreachable!("no boolean column: {other:?}"),
+        }
+        self
+    }
+
+    /// The next cell: a time in ms.
+    pub(crate) fn time(&mut self, value_ms: Option<i64>) -> &mut Self {
+        match self.column() {
+            Column::Time(builder) => {
+                builder.append_option(value_ms.map(|ms| ms.saturating_mul(1_000)));
+            }
+            other => unreachable!("no time column: {other:?}"),
+        }
+        self
+    }
+
+    fn column(&mut self) -> &mut Column {
+        let column = &mut self.columns[self.next];
+        self.next += 1;
+        column
+    }
+
+    /// Ends the row.
+    pub(crate) fn end_row(&mut self) {
+        assert_eq!(self.next, self.columns.len(), "a row of {} is incomplete", self.table.name());
+        self.next = 0;
+        self.rows += 1;
+    }
+
+    /// The rows so far as a batch; the builder is empty again.
+    pub fn take(&mut self) -> RecordBatch {
+        self.rows = 0;
+        let columns: Vec<ArrayRef> = self
+            .columns
+            .iter_mut()
+            .map(|column| match column {
+                Column::Text(builder) => Arc::new(builder.finish()) as ArrayRef,
+                Column::Integer(builder) => Arc::new(builder.finish()),
+                Column::Boolean(builder) => Arc::new(builder.finish()),
+                Column::Time(builder) => Arc::new(builder.finish()),
+            })
+            .collect();
+        RecordBatch::try_new(self.schema.clone(), columns)
+            .expect("builders follow the schema they were made from")
+    }
+}

@@ -1,0 +1,629 @@
+//! A KPI file: its header, its query, and everything that can be wrong with it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
+use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::utils::{enumerate_grouping_sets, grouping_set_to_exprlist};
+use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, GroupingSet, LogicalPlan};
+use datafusion::physical_expr::aggregate::{LoweredAggregate, LoweredAggregateBuilder};
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use headsup_stream::{Windowing, parse_duration_ms};
+
+use super::functions;
+use crate::facts::Table;
+
+/// One KPI, checked and ready to run.
+#[derive(Debug)]
+pub struct Kpi {
+    /// The file's name without `.sql`; its table is `kpi.<name>`.
+    pub name: String,
+    /// From the header, English and Chinese separated by `|`.
+    pub title: String,
+    /// Unit of the values.
+    pub unit: String,
+    /// The other comments of the header.
+    pub description: String,
+    /// The file's text.
+    pub sql: String,
+    /// Its windows.
+    pub windowing: Windowing,
+    /// How long after its end a window takes late facts, in ms.
+    pub corrections_ms: i64,
+    /// How often the window that ends next shows its value so far, in ms of event
+    /// time; `None`: only at its end.
+    pub early_ms: Option<i64>,
+    pub(super) branches: Vec<Branch>,
+    pub(super) time: Arc<dyn PhysicalExpr>,
+    /// The group keys besides the window.
+    pub(super) keys: Vec<Key>,
+    /// Each grouping set as places in `keys`.
+    pub(super) sets: Vec<Vec<usize>>,
+    pub(super) aggregates: Vec<LoweredAggregate>,
+    /// What the aggregation gives, in order.
+    pub(super) cells: Vec<Cell>,
+    pub(super) aggregated: SchemaRef,
+    pub(super) having: Option<Arc<dyn PhysicalExpr>>,
+    pub(super) values: Vec<(String, Arc<dyn PhysicalExpr>)>,
+    /// Schema of the rows that come out.
+    pub rows: SchemaRef,
+    /// How many columns after `grouped_by` are keys.
+    pub key_count: usize,
+}
+
+/// A way from a facts table to the aggregation.
+#[derive(Debug)]
+pub(super) struct Branch {
+    pub table: Table,
+    pub steps: Vec<Step>,
+}
+
+#[derive(Debug)]
+pub(super) enum Step {
+    Filter(Arc<dyn PhysicalExpr>),
+    Project(Vec<Arc<dyn PhysicalExpr>>, SchemaRef),
+}
+
+#[derive(Debug)]
+pub(super) struct Key {
+    pub name: String,
+    pub expr: Arc<dyn PhysicalExpr>,
+    pub data_type: DataType,
+}
+
+/// A column of what the aggregation gives.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Cell {
+    Window,
+    Key(usize),
+    GroupingId,
+    Aggregate(usize),
+}
+
+/// What is wrong with a KPI file, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KpiError {
+    /// The file, as it was named.
+    pub file: String,
+    /// The line, from 1, if it is known.
+    pub line: Option<u64>,
+    /// What was found and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for KpiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.file)?;
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for KpiError {}
+
+/// Aggregates that give the same bits in whatever order facts are merged.
+const EXACT: [&str; 13] = [
+    "count", "sum", "min", "max", "avg_ms", "quantile", "bool_and", "bool_or", "bit_and", "bit_or",
+    "bit_xor", "approx_distinct", "grouping",
+];
+
+type Mistake = (Option<u64>, String);
+
+impl Kpi {
+    /// Reads a KPI. `file` is how messages call it, `name` what its table is
+    /// called after.
+    ///
+    /// # Errors
+    /// The first mistake in it.
+    pub fn parse(file: &str, name: &str, sql: &str) -> Result<Self, KpiError> {
+        Parser { name, sql }.parse().map_err(|(line, message)| KpiError {
+            file: file.to_owned(),
+            line,
+            message,
+        })
+    }
+
+    /// Every how many ms of event time it has something to do at most: a divisor
+    /// of all times at which its windows show something.
+    pub fn tick_ms(&self) -> i64 {
+        let gcd = |mut a: i64, mut b: i64| {
+            while b != 0 {
+                (a, b) = (b, a % b);
+            }
+            a
+        };
+        let boundary = gcd(self.windowing.pane_ms(), self.corrections_ms);
+        gcd(boundary, self.early_ms.unwrap_or(0))
+    }
+
+    /// The facts tables it reads.
+    pub fn tables(&self) -> Vec<Table> {
+        let mut tables: Vec<Table> = self.branches.iter().map(|branch| branch.table).collect();
+        tables.sort_unstable();
+        tables.dedup();
+        tables
+    }
+}
+
+struct Parser<'a> {
+    name: &'a str,
+    sql: &'a str,
+}
+
+struct Header {
+    title: String,
+    unit: String,
+    description: String,
+    corrections_ms: i64,
+    early_ms: Option<i64>,
+}
+
+impl Parser<'_> {
+    fn parse(&self) -> Result<Kpi, Mistake> {
+        let well_named = self.name.starts_with(|c: char| c.is_ascii_lowercase())
+            && self.name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        if !well_named {
+            return Err((None, format!(
+                "\"{}\" cannot be the name of a table; name the file with a-z, 0-9 and _, a letter first", self.name
+            )));
+        }
+        let header = self.header()?;
+        let (state, plan) = self.plan()?;
+        let LogicalPlan::Projection(top) = &plan else {
+            return Err((None, "expected one SELECT … GROUP BY …, without ORDER BY, LIMIT or DISTINCT".to_owned()));
+        };
+        let (having, aggregate) = match top.input.as_ref() {
+            LogicalPlan::Filter(filter) => (Some(&filter.predicate), filter.input.as_ref()),
+            other => (None, other),
+        };
+        let LogicalPlan::Aggregate(aggregate) = aggregate else {
+            return Err((None, "there is no aggregate: a KPI counts, sums or averages facts, GROUP BY tumble(…) or hop(…)".to_owned()));
+        };
+        self.build(header, &state, top.expr.as_slice(), having, aggregate)
+    }
+
+    fn header(&self) -> Result<Header, Mistake> {
+        let mut header = Header {
+            title: String::new(),
+            unit: String::new(),
+            description: String::new(),
+            corrections_ms: 0,
+            early_ms: Some(10_000),
+        };
+        for (index, line) in self.sql.lines().enumerate() {
+            let Some(comment) = line.trim().strip_prefix("--") else {
+                if line.trim().is_empty() {
+                    continue;
+                }
+                break;
+            };
+            let comment = comment.trim();
+            let number = Some(index as u64 + 1);
+            let duration = |value: &str| {
+                parse_duration_ms(value).ok_or_else(|| {
+                    (number, format!("expected a duration such as 10 minutes, found \"{value}\""))
+                })
+            };
+            match comment.split_once(':').map(|(key, value)| (key.trim(), value.trim())) {
+                Some(("title", value)) => header.title = value.to_owned(),
+                Some(("unit", value)) => header.unit = value.to_owned(),
+                Some(("corrections", "none")) => header.corrections_ms = 0,
+                Some(("corrections", value)) => header.corrections_ms = duration(value)?,
+                Some(("early", "none")) => header.early_ms = None,
+                Some(("early", value)) => {
+                    header.early_ms = Some(duration(value)?);
+                    if header.early_ms == Some(0) {
+                        return Err((number, "early values every 0 ms: say none, or how often".to_owned()));
+                    }
+                }
+                _ => {
+                    if !header.description.is_empty() {
+                        header.description.push('\n');
+                    }
+                    header.description.push_str(comment);
+                }
+            }
+        }
+        if header.title.is_empty() {
+            return Err((Some(1), "the header has no title; begin the file with -- title: English | 中文".to_owned()));
+        }
+        Ok(header)
+    }
+
+    /// The logical plan after type coercion and before any optimisation, so that
+    /// it has the shape of the text.
+    fn plan(&self) -> Result<(SessionState, LogicalPlan), Mistake> {
+        let mut config = SessionConfig::new();
+        config.options_mut().sql_parser.collect_spans = true;
+        let context = SessionContext::new_with_config(config);
+        let internal = |error: DataFusionError| (None, error.to_string());
+        for table in Table::ALL {
+            context
+                .register_table(table.name(), Arc::new(EmptyTable::new(table.schema())))
+                .map_err(internal)?;
+        }
+        let mut state = context.state();
+        functions::register(&mut state).map_err(internal)?;
+        let plan = poll(state.create_logical_plan(self.sql)).map_err(|error| self.explain(&error))?;
+        if let LogicalPlan::Projection(_) = &plan {
+        } else if !matches!(plan, LogicalPlan::Aggregate(_)) {
+            return Err((None, "expected one SELECT … GROUP BY …, without ORDER BY, LIMIT or DISTINCT".to_owned()));
+        }
+        let plan = state
+            .analyzer()
+            .execute_and_check(plan, state.config_options(), |_, _| {})
+            .map_err(|error| self.explain(&error))?;
+        Ok((state, plan))
+    }
+
+    fn build(
+        &self,
+        header: Header,
+        state: &SessionState,
+        projection: &[Expr],
+        having: Option<&Expr>,
+        aggregate: &Aggregate,
+    ) -> Result<Kpi, Mistake> {
+        let props = state.execution_props();
+        let context = PhysicalPlanningContext::default();
+        let physical = |expr: &Expr, schema: &DFSchemaRef| {
+            create_physical_expr(expr, schema, props, &context).map_err(|error| self.explain(&error))
+        };
+
+        // The window and the keys.
+        let sets = grouping_sets(&aggregate.group_expr).map_err(|error| self.explain(&error))?;
+        let distinct = grouping_set_to_exprlist(&aggregate.group_expr).map_err(|error| self.explain(&error))?;
+        let windows: Vec<&Expr> = distinct.iter().copied().filter(|expr| window_call(expr).is_some()).collect();
+        let window = match windows.as_slice() {
+            [window] => *window,
+            [] => return Err((self.line_of("group by"), "there is no window: GROUP BY tumble(time, size) or hop(time, slide, size)".to_owned())),
+            _ => return Err((self.line_of("group by"), "there is more than one window; a KPI has one tumble or hop".to_owned())),
+        };
+        if sets.iter().any(|set| !set.contains(window)) {
+            return Err((self.line_of("grouping sets").or(self.line_of("group by")), "a grouping set is without the window; add it to each, as in GROUPING SETS ((period), (period, shop))".to_owned()));
+        }
+        let input = aggregate.input.schema();
+        let (windowing, time) = self.windowing(window)?;
+        let time_type = time.to_field(input).map_err(|error| self.explain(&error))?.1;
+        if !matches!(time_type.data_type(), DataType::Timestamp(_, _)) {
+            return Err((self.line_of(&time.to_string()), format!("the window's time {time} is no time but {}", time_type.data_type())));
+        }
+        let microseconds = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()));
+        let time = physical(
+            &datafusion::logical_expr::cast(datafusion::logical_expr::cast(time.clone(), microseconds), DataType::Int64),
+            input,
+        )?;
+        let key_exprs: Vec<&Expr> = distinct.iter().copied().filter(|expr| *expr != window).collect();
+
+        // What the aggregation gives, in the order of its schema.
+        let mut cells = Vec::new();
+        for expr in &distinct {
+            cells.push(match key_exprs.iter().position(|key| key == expr) {
+                Some(place) => Cell::Key(place),
+                None => Cell::Window,
+            });
+        }
+        if aggregate.schema.fields().len() > distinct.len() + aggregate.aggr_expr.len() {
+            cells.push(Cell::GroupingId);
+        }
+        cells.extend((0..aggregate.aggr_expr.len()).map(Cell::Aggregate));
+        let aggregated: SchemaRef = Arc::new(Schema::new(
+            aggregate.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>(),
+        ));
+
+        let mut aggregates = Vec::new();
+        for expr in &aggregate.aggr_expr {
+            self.check_aggregate(expr, input)?;
+            aggregates.push(
+                LoweredAggregateBuilder::new(expr, input, input.as_arrow(), props, &context)
+                    .build()
+                    .map_err(|error| self.explain(&error))?,
+            );
+        }
+
+        // What comes out.
+        let window_column = Column::from_name(window.schema_name().to_string());
+        let mut names: Vec<Option<String>> = vec![None; key_exprs.len()];
+        let mut values = Vec::new();
+        for expr in projection {
+            let (name, inner) = match expr {
+                Expr::Alias(alias) => (alias.name.clone(), alias.expr.as_ref()),
+                Expr::Column(column) => (column.name.clone(), expr),
+                other => (other.schema_name().to_string(), other),
+            };
+            if let Expr::Column(column) = inner {
+                if column.name == window_column.name {
+                    continue;
+                }
+                let key = key_exprs.iter().position(|key| match key {
+                    Expr::Column(key) => key == column,
+                    other => other.schema_name().to_string() == column.name,
+                });
+                if let Some(key) = key {
+                    names[key] = Some(name);
+                    continue;
+                }
+            }
+            let mut uses_window = false;
+            let _ = inner.apply(|part| {
+                uses_window |= matches!(part, Expr::Column(column) if column.name == window_column.name);
+                Ok(TreeNodeRecursion::Continue)
+            });
+            if uses_window {
+                return Err((self.line_of("select"), format!("{name} computes with the window; its start and end come as window_start and window_end")));
+            }
+            values.push((name, physical(inner, &aggregate.schema)?));
+        }
+        if values.is_empty() {
+            return Err((self.line_of("select"), "no value is selected, only the window and the keys".to_owned()));
+        }
+        let mut keys = Vec::new();
+        for (expr, name) in key_exprs.iter().zip(names) {
+            let expr = *expr;
+            let name = name.unwrap_or_else(|| match expr {
+                Expr::Column(column) => column.name.clone(),
+                other => other.schema_name().to_string(),
+            });
+            let data_type = expr.to_field(input).map_err(|error| self.explain(&error))?.1.data_type().clone();
+            keys.push(Key { name, expr: physical(expr, input)?, data_type });
+        }
+        let sets = sets
+            .iter()
+            .map(|set| {
+                set.iter().filter_map(|expr| key_exprs.iter().position(|key| *key == expr)).collect()
+            })
+            .collect();
+        let rows = row_schema(&keys, &values, &aggregated).map_err(|error| self.explain(&error))?;
+        for (place, field) in rows.fields().iter().enumerate() {
+            if rows.fields()[..place].iter().any(|other| other.name() == field.name()) {
+                return Err((None, format!("two columns are called {}; give one another name with AS", field.name())));
+            }
+        }
+        Ok(Kpi {
+            name: self.name.to_owned(),
+            title: header.title,
+            unit: header.unit,
+            description: header.description,
+            sql: self.sql.to_owned(),
+            windowing,
+            corrections_ms: header.corrections_ms,
+            early_ms: header.early_ms,
+            branches: self.branches(&aggregate.input, state)?,
+            time,
+            key_count: keys.len(),
+            keys,
+            sets,
+            aggregates,
+            cells,
+            aggregated,
+            having: having.map(|expr| physical(expr, &aggregate.schema)).transpose()?,
+            values,
+            rows,
+        })
+    }
+
+    fn windowing<'e>(&self, window: &'e Expr) -> Result<(Windowing, &'e Expr), Mistake> {
+        let Some((name, args)) = window_call(window) else {
+            unreachable!("the caller has found a window");
+        };
+        let line = self.line_of(name);
+        let mut lengths = Vec::new();
+        for arg in &args[1..] {
+            let ms = match arg {
+                Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(interval)), _)
+                    if interval.months == 0 && interval.nanoseconds % 1_000_000 == 0 =>
+                {
+                    i64::from(interval.days) * 86_400_000 + interval.nanoseconds / 1_000_000
+                }
+                other => {
+                    return Err((line, format!("{name}: expected INTERVAL '10 seconds' or the like (whole milliseconds, no months), found {other}")));
+                }
+            };
+            lengths.push(ms);
+        }
+        let windowing = match lengths.as_slice() {
+            [size] => Windowing::tumble(*size),
+            [slide, size] => Windowing::hop(*slide, *size),
+            _ => unreachable!("the signatures take two or three arguments"),
+        };
+        Ok((windowing.map_err(|error| (line, format!("{name}: {error}")))?, &args[0]))
+    }
+
+    fn check_aggregate(&self, expr: &Expr, input: &DFSchemaRef) -> Result<(), Mistake> {
+        let Expr::AggregateFunction(call) = expr.clone().unalias() else {
+            return Err((None, format!("{expr} is no aggregate")));
+        };
+        let name = call.func.name().to_owned();
+        let line = self.line_of(&format!("{name}("));
+        if !EXACT.contains(&name.as_str()) {
+            let instead = match name.as_str() {
+                "avg" | "mean" => "use avg_ms(x), or ratio(sum(x), count(x))",
+                "approx_percentile_cont" | "median" | "percentile_cont" | "approx_median" => "use quantile(x, 0.5)",
+                _ => "use count, sum, min, max, avg_ms, quantile, bool_and, bool_or, approx_distinct",
+            };
+            return Err((line, format!("{name} depends on the order of the facts, so live and batch would differ in the last bits; {instead}")));
+        }
+        if call.params.distinct && name != "count" {
+            return Err((line, format!("{name}(DISTINCT …) is not supported; count(DISTINCT …) is")));
+        }
+        if !call.params.order_by.is_empty() {
+            return Err((line, format!("{name}(… ORDER BY …) is not supported")));
+        }
+        if name == "sum" {
+            let data_type = call.params.args[0].to_field(input).map_err(|error| self.explain(&error))?.1.data_type().clone();
+            if data_type.is_floating() {
+                return Err((line, "a sum of fractions depends on the order of the facts; sum whole numbers and divide last".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// All ways from facts tables to the aggregation.
+    fn branches(&self, plan: &LogicalPlan, state: &SessionState) -> Result<Vec<Branch>, Mistake> {
+        let context = PhysicalPlanningContext::default();
+        let props = state.execution_props();
+        let physical = |expr: &Expr, schema: &DFSchema| {
+            create_physical_expr(expr, schema, props, &context).map_err(|error| self.explain(&error))
+        };
+        match plan {
+            LogicalPlan::TableScan(scan) => {
+                let name = scan.table_name.table();
+                let table = Table::parse(name).ok_or_else(|| (None, format!("no facts table {name}")))?;
+                Ok(vec![Branch { table, steps: Vec::new() }])
+            }
+            LogicalPlan::SubqueryAlias(alias) => self.branches(&alias.input, state),
+            LogicalPlan::Filter(filter) => {
+                let mut branches = self.branches(&filter.input, state)?;
+                for branch in &mut branches {
+                    branch.steps.push(Step::Filter(physical(&filter.predicate, filter.input.schema())?));
+                }
+                Ok(branches)
+            }
+            LogicalPlan::Projection(projection) => {
+                let schema: SchemaRef = Arc::new(Schema::new(
+                    projection.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>(),
+                ));
+                let mut branches = self.branches(&projection.input, state)?;
+                for branch in &mut branches {
+                    let exprs = projection.expr.iter().map(|expr| physical(expr, projection.input.schema())).collect::<Result<_, _>>()?;
+                    branch.steps.push(Step::Project(exprs, schema.clone()));
+                }
+                Ok(branches)
+            }
+            LogicalPlan::Union(union) => {
+                let mut all = Vec::new();
+                for input in &union.inputs {
+                    all.extend(self.branches(input, state)?);
+                }
+                Ok(all)
+            }
+            LogicalPlan::Join(_) => Err((self.line_of("join"), "joins are not supported; put tables under each other with UNION ALL".to_owned())),
+            LogicalPlan::Aggregate(_) => Err((None, "an aggregate of aggregates cannot be kept up to date; select from the facts".to_owned())),
+            other => Err((None, format!("{} is not supported between the facts and the aggregates; WHERE, UNION ALL and subqueries of those are", kind_of(other)))),
+        }
+    }
+
+    /// A planner's error in our words, with its line.
+    fn explain(&self, error: &DataFusionError) -> Mistake {
+        use datafusion::common::SchemaError;
+        let spanned = error.diagnostic().and_then(|diagnostic| diagnostic.span).map(|span| span.start.line);
+        match error.find_root() {
+            DataFusionError::SchemaError(schema, _) => {
+                if let SchemaError::FieldNotFound { field, valid_fields } = schema.as_ref() {
+                    let names: Vec<&str> = valid_fields.iter().map(|column| column.name.as_str()).collect();
+                    let tables: Vec<String> = valid_fields.iter().filter_map(|column| column.relation.as_ref().map(ToString::to_string)).collect();
+                    let place = match tables.first() {
+                        Some(first) if tables.iter().all(|table| table == first) => format!(" in {first}"),
+                        _ => String::new(),
+                    };
+                    return (
+                        spanned.or(self.line_of(&field.name)),
+                        format!("no column \"{}\"{place}{}", field.name, did_you_mean(&field.name, &names)),
+                    );
+                }
+                (spanned, schema.to_string())
+            }
+            DataFusionError::SQL(parse, _) => {
+                let text = parse.to_string();
+                let text = text.trim_start_matches("sql parser error: ");
+                let line = text.rsplit("Line: ").next().and_then(|rest| rest.split(',').next()?.trim().parse().ok());
+                (line, text.split(" at Line:").next().unwrap_or(text).to_owned())
+            }
+            DataFusionError::Plan(text) => {
+                let text = text.lines().next().unwrap_or_default();
+                if let Some(rest) = text.split_once("table '").map(|(_, rest)| rest)
+                    && text.contains("not found")
+                {
+                    let table = rest.split('\'').next().unwrap_or(rest).rsplit('.').next().unwrap_or(rest);
+                    let names: Vec<&str> = Table::ALL.iter().map(|table| table.name()).collect();
+                    return (self.line_of(table), format!("no facts table \"{table}\"{}; there are {}", did_you_mean(table, &names), names.join(", ")));
+                }
+                (spanned, text.to_owned())
+            }
+            other => (spanned, other.to_string().lines().next().unwrap_or_default().to_owned()),
+        }
+    }
+
+    /// The first line of the query, comments left out, that has this word.
+    fn line_of(&self, word: &str) -> Option<u64> {
+        let word = word.to_lowercase();
+        self.sql
+            .lines()
+            .position(|line| line.split("--").next().unwrap_or(line).to_lowercase().contains(&word))
+            .map(|index| index as u64 + 1)
+    }
+}
+
+/// `; did you mean "x"?` if a known name is near.
+pub(crate) fn did_you_mean(name: &str, known: &[&str]) -> String {
+    known
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .min()
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .map(|(_, candidate)| format!("; did you mean \"{candidate}\"?"))
+        .unwrap_or_default()
+}
+
+fn window_call(expr: &Expr) -> Option<(&str, &[Expr])> {
+    match expr {
+        Expr::Alias(alias) => window_call(&alias.expr),
+        Expr::ScalarFunction(call) if matches!(call.name(), "tumble" | "hop") => Some((call.name(), &call.args)),
+        _ => None,
+    }
+}
+
+fn grouping_sets(group: &[Expr]) -> Result<Vec<Vec<Expr>>, DataFusionError> {
+    match enumerate_grouping_sets(group.to_vec())?.as_slice() {
+        [Expr::GroupingSet(GroupingSet::GroupingSets(sets))] => Ok(sets.clone()),
+        plain => Ok(vec![plain.to_vec()]),
+    }
+}
+
+fn kind_of(plan: &LogicalPlan) -> String {
+    plan.display().to_string().split([':', ' ']).next().unwrap_or_default().to_owned()
+}
+
+fn row_schema(
+    keys: &[Key],
+    values: &[(String, Arc<dyn PhysicalExpr>)],
+    aggregated: &Schema,
+) -> Result<SchemaRef, DataFusionError> {
+    use arrow::datatypes::{Field, TimeUnit};
+    let time = || DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let mut fields = vec![
+        Field::new("window_start", time(), false),
+        Field::new("window_end", time(), false),
+        Field::new("grouped_by", DataType::Utf8, false),
+    ];
+    fields.extend(keys.iter().map(|key| Field::new(&key.name, key.data_type.clone(), true)));
+    for (name, expr) in values {
+        fields.push(Field::new(name, expr.data_type(aggregated)?, true));
+    }
+    fields.push(Field::new("revision", DataType::Int64, false));
+    fields.push(Field::new("final", DataType::Boolean, false));
+    fields.push(Field::new("at", time(), false));
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// Runs a future that never waits: planning over tables that are in memory.
+fn poll<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    loop {
+        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        std::thread::yield_now();
+    }
+}
+

@@ -1,0 +1,15 @@
+//! KPIs: SQL files over facts, evaluated in windows of event time.
+//!
+//! `definition` reads a file and checks it, `functions` and `sketch` are what SQL
+//! can call, `engine` keeps the windows. One engine serves the stream and the
+//! batch: facts go in with [`KpiWindows::absorb`], rows come out of
+//! [`KpiWindows::tick`].
+
+mod definition;
+mod engine;
+mod functions;
+mod sketch;
+
+pub use definition::{Kpi, KpiError};
+pub use engine::KpiWindows;
+pub use functions::register;

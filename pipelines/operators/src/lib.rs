@@ -1,0 +1,25 @@
+//! The operators between events and what is known about the service.
+//!
+//! They are synchronous state machines: batches and watermarks in, batches out.
+//! None of them does I/O, reads a clock, or spawns a thread; the same events give
+//! the same bits.
+//!
+//! In the order of the data, a file each: [`Dedup`], [`Reorder`], [`Contacts`],
+//! `orders`, [`facts`], [`kpi`]. [`Pipeline`] puts them in a row: start reading at
+//! [`Pipeline::advance`].
+
+mod dedup;
+mod reorder;
+
+mod contacts;
+mod orders;
+
+pub mod facts;
+pub mod kpi;
+
+mod pipeline;
+
+pub use contacts::{Applied, ContactFacts, ContactLimits, Contacts};
+pub use dedup::Dedup;
+pub use pipeline::{Output, Pipeline, PipelineConfig, Profile};
+pub use reorder::{Reorder, Turn};

@@ -1,0 +1,396 @@
+//! The operators in a row: dedup, reorder, contacts and orders, KPI windows.
+//!
+//! A pure state machine. Decoded events go in with [`Pipeline::push`], facts and
+//! KPI rows come out of [`Pipeline::advance`]. What comes out depends on the
+//! events and their order within each partition, on nothing else.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use datafusion::error::Result;
+use headsup_events::{Decoded, EventType, Text};
+use headsup_stream::{Accounting, PartitionClock, Placed};
+
+use crate::contacts::{Applied, ContactFacts, ContactLimits, Contacts};
+use crate::dedup::Dedup;
+use crate::facts::{Rows, Table};
+use crate::kpi::{Kpi, KpiWindows};
+use crate::orders;
+use crate::reorder::Reorder;
+
+/// What the pipeline is made of. Durations in ms of event time.
+#[derive(Debug, Clone)]
+pub struct PipelineConfig {
+    /// How many partitions it reads.
+    pub partitions: usize,
+    /// How far events of a partition may be out of order.
+    pub disorder_ms_max: i64,
+    /// How far behind the watermark an event is still applied.
+    pub lateness_ms_max: i64,
+    /// When conversations are given up.
+    pub contacts: ContactLimits,
+    /// How often table `queue` is sampled.
+    pub queue_tick_ms: i64,
+    /// The facts to give out, beside those that KPIs read.
+    pub store: Vec<Table>,
+    /// The KPIs.
+    pub kpis: Vec<Arc<Kpi>>,
+    /// Whether to measure how long each operator takes.
+    pub profile: bool,
+}
+
+/// What comes out.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Facts of the tables to store.
+    pub facts: Vec<(Table, RecordBatch)>,
+    /// Rows of KPIs: the place of the KPI in the configuration, and its rows.
+    pub rows: Vec<(usize, RecordBatch)>,
+}
+
+/// Time spent in each operator.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Profile {
+    /// Finding duplicates and placing events in time.
+    pub dedup: Duration,
+    /// Sorting by turn.
+    pub reorder: Duration,
+    /// Contacts, orders, queue.
+    pub contacts: Duration,
+    /// Facts into panes, panes into windows.
+    pub windows: Duration,
+}
+
+/// The state of all operators.
+#[derive(Debug)]
+pub struct Pipeline {
+    config: PipelineConfig,
+    partitions: Vec<Partition>,
+    reorder: Reorder,
+    contacts: Contacts,
+    facts: ContactFacts,
+    orders: Option<Rows>,
+    queue: Option<Rows>,
+    stored: [bool; Table::ALL.len()],
+    kpis: Vec<KpiWindows>,
+    /// All times at which KPIs or the queue have something to do are multiples.
+    grid_ms: i64,
+    next_tick_ms: i64,
+    profile: Profile,
+}
+
+#[derive(Debug)]
+struct Partition {
+    clock: PartitionClock,
+    dedup: Dedup,
+    accounting: Accounting,
+    ended: bool,
+}
+
+impl Pipeline {
+    /// A pipeline that has seen nothing.
+    pub fn new(config: PipelineConfig) -> Self {
+        let kpis: Vec<KpiWindows> = config.kpis.iter().cloned().map(KpiWindows::new).collect();
+        let wants = |table: Table| {
+            config.store.contains(&table) || config.kpis.iter().any(|kpi| kpi.tables().contains(&table))
+        };
+        let rows = |table: Table| wants(table).then(|| Rows::new(table));
+        let queue = rows(Table::Queue);
+        let mut grid_ms = if queue.is_some() { config.queue_tick_ms } else { 0 };
+        for kpi in &config.kpis {
+            grid_ms = gcd(grid_ms, kpi.tick_ms());
+        }
+        if grid_ms == 0 {
+            // Nothing has a time of its own; facts are still given out now and then.
+            grid_ms = 60_000;
+        }
+        let partition = || Partition {
+            clock: PartitionClock::new(config.disorder_ms_max, config.lateness_ms_max),
+            dedup: Dedup::new(config.disorder_ms_max.saturating_add(config.lateness_ms_max)),
+            accounting: Accounting::default(),
+            ended: false,
+        };
+        Self {
+            partitions: (0..config.partitions).map(|_| partition()).collect(),
+            reorder: Reorder::default(),
+            contacts: Contacts::new(config.contacts, queue.is_some()),
+            facts: ContactFacts {
+                contacts: rows(Table::Contacts),
+                rounds: rows(Table::Rounds),
+                ratings: rows(Table::Ratings),
+            },
+            orders: rows(Table::Orders),
+            queue,
+            stored: Table::ALL.map(|table| config.store.contains(&table)),
+            kpis,
+            grid_ms,
+            next_tick_ms: i64::MAX,
+            profile: Profile::default(),
+            config,
+        }
+    }
+
+    /// The columns of events that the operators read.
+    pub fn columns() -> &'static [Text] {
+        &[
+            Text::Id,
+            Text::Source,
+            Text::Subject,
+            Text::CustomerId,
+            Text::Shop,
+            Text::Channel,
+            Text::Skill,
+            Text::AgentId,
+            Text::Role,
+            Text::Origin,
+            Text::Entry,
+            Text::OrderId,
+            Text::Intent,
+            Text::ToSkill,
+            Text::ToAgent,
+            Text::State,
+            Text::Currency,
+            Text::Actor,
+            Text::Reason,
+            Text::Lines,
+        ]
+    }
+
+    /// Takes in decoded records of a partition, in the partition's order.
+    pub fn push(&mut self, partition: usize, decoded: Decoded) {
+        let started = self.config.profile.then(Instant::now);
+        let Self { partitions, reorder, .. } = self;
+        let Partition { clock, dedup, accounting, .. } = &mut partitions[partition];
+        accounting.read += decoded.read;
+        accounting.quarantined += decoded.quarantined.len() as u64;
+        accounting.ignored += decoded.ignored;
+        if decoded.events.is_empty() {
+            return;
+        }
+        reorder.begin(partition, decoded.events);
+        for row in 0..reorder.current().len() {
+            let events = reorder.current();
+            let time_ms = events.time_ms(row);
+            // A copy must not move time, nor be called late, nor something late be
+            // remembered.
+            let before = *clock;
+            match clock.place(time_ms) {
+                Placed::TooLate => accounting.late += 1,
+                Placed::At(at_ms) => {
+                    let now_ms = clock.watermark_ms().unwrap_or(time_ms);
+                    if dedup.first(events.text(Text::Source, row), events.text(Text::Id, row), now_ms) {
+                        reorder.hold(row, at_ms, at_ms > time_ms);
+                    } else {
+                        *clock = before;
+                        accounting.duplicate += 1;
+                    }
+                }
+            }
+        }
+        if let Some(started) = started {
+            self.profile.dedup += started.elapsed();
+        }
+    }
+
+    /// A partition has ended: it no longer holds back time.
+    pub fn end(&mut self, partition: usize) {
+        self.partitions[partition].ended = true;
+    }
+
+    /// The watermark in ms: the smallest over the partitions that have not ended.
+    /// `None` while one of them has not shown any event; `i64::MAX` when all have
+    /// ended.
+    pub fn watermark_ms(&self) -> Option<i64> {
+        let open = self.partitions.iter().filter(|partition| !partition.ended);
+        open.map(|partition| partition.clock.watermark_ms()).min().unwrap_or(Some(i64::MAX))
+    }
+
+    /// Does all that is due before the watermark. When all partitions have ended
+    /// that is everything: conversations still open are given up at their time and
+    /// every window shows its final rows.
+    ///
+    /// # Errors
+    /// A KPI expression that cannot be evaluated.
+    pub fn advance(&mut self) -> Result<Output> {
+        let mut output = Output::default();
+        let Some(watermark_ms) = self.watermark_ms() else {
+            return Ok(output);
+        };
+        let all = watermark_ms == i64::MAX;
+        let started = self.config.profile.then(Instant::now);
+        let ready = self.reorder.ready((!all).then_some(watermark_ms));
+        if let Some(started) = started {
+            self.profile.reorder += started.elapsed();
+        }
+        let started = self.config.profile.then(Instant::now);
+        let windows_before = self.profile.windows;
+        for index in 0..ready {
+            let at_ms = self.reorder.get(index).0.at_ms;
+            if at_ms >= self.next_tick_ms || at_ms >= self.contacts.next_timer_ms() {
+                self.run_until(at_ms, &mut output)?;
+            }
+            self.apply(index);
+            if self.next_tick_ms > at_ms.saturating_add(self.grid_ms) && self.waiting() {
+                self.next_tick_ms = (at_ms.div_euclid(self.grid_ms) + 1) * self.grid_ms;
+            }
+        }
+        self.run_until(watermark_ms, &mut output)?;
+        assert!(!all || !self.waiting(), "facts are left over at the end of time");
+        if let Some(started) = started {
+            let windows = self.profile.windows - windows_before;
+            self.profile.contacts += started.elapsed().saturating_sub(windows);
+        }
+        let started = self.config.profile.then(Instant::now);
+        self.reorder.drop_first(ready);
+        if let Some(started) = started {
+            self.profile.reorder += started.elapsed();
+        }
+        Ok(output)
+    }
+
+    /// Whether the next tick has anything to do.
+    fn waiting(&self) -> bool {
+        let some = |rows: &Option<Rows>| rows.as_ref().is_some_and(|rows| !rows.is_empty());
+        some(&self.facts.contacts)
+            || some(&self.facts.rounds)
+            || some(&self.facts.ratings)
+            || some(&self.orders)
+            || self.contacts.queue_busy()
+    }
+
+    fn apply(&mut self, index: usize) {
+        let (turn, partition, events, row) = self.reorder.get(index);
+        let kind = events.kind(row);
+        let applied = if kind.is_conversation() {
+            self.contacts.apply(events, row, turn.at_ms, turn.late(), &mut self.facts)
+        } else {
+            match kind {
+                EventType::AgentStateChanged => self.contacts.agent(events, row),
+                EventType::Heartbeat => {}
+                _ => {
+                    if let Some(rows) = &mut self.orders {
+                        orders::append(events, row, rows);
+                    }
+                }
+            }
+            Applied::Yes
+        };
+        let accounting = &mut self.partitions[partition].accounting;
+        match applied {
+            Applied::Yes => accounting.applied += 1,
+            Applied::TooLate => accounting.late += 1,
+        }
+    }
+
+    /// Fires timers and ticks up to and including `until_ms`, in their order; of
+    /// the same time, timers first.
+    fn run_until(&mut self, until_ms: i64, output: &mut Output) -> Result<()> {
+        loop {
+            let timer_ms = self.contacts.next_timer_ms();
+            let tick_ms = self.next_tick_ms;
+            if timer_ms.min(tick_ms) > until_ms || timer_ms.min(tick_ms) == i64::MAX {
+                return Ok(());
+            }
+            if timer_ms <= tick_ms {
+                if self.contacts.fire(&mut self.facts)
+                    && self.next_tick_ms > timer_ms.saturating_add(self.grid_ms)
+                {
+                    self.next_tick_ms = (timer_ms.div_euclid(self.grid_ms) + 1) * self.grid_ms;
+                }
+            } else {
+                self.tick(tick_ms, output)?;
+            }
+        }
+    }
+
+    fn tick(&mut self, now_ms: i64, output: &mut Output) -> Result<()> {
+        let started = self.config.profile.then(Instant::now);
+        if let Some(rows) = &mut self.queue
+            && now_ms.rem_euclid(self.config.queue_tick_ms) == 0
+        {
+            self.contacts.sample_queue(now_ms, rows);
+        }
+        let builders = [
+            &mut self.facts.contacts,
+            &mut self.facts.rounds,
+            &mut self.facts.ratings,
+            &mut self.queue,
+            &mut self.orders,
+        ];
+        for rows in builders.into_iter().flatten().filter(|rows| !rows.is_empty()) {
+            let table = rows.table();
+            let batch = rows.take();
+            for kpi in &mut self.kpis {
+                kpi.absorb(table, &batch)?;
+            }
+            if self.stored[table as usize] {
+                output.facts.push((table, batch));
+            }
+        }
+        let mut next_tick_ms = i64::MAX;
+        let mut rows = Vec::new();
+        for (place, kpi) in self.kpis.iter_mut().enumerate() {
+            kpi.tick(now_ms, &mut rows)?;
+            output.rows.extend(rows.drain(..).map(|batch| (place, batch)));
+            if let Some(next) = kpi.next_tick_ms() {
+                // Windows end on the grid; what is overdue comes with the next tick.
+                next_tick_ms = next_tick_ms.min(next.max(now_ms.saturating_add(1)));
+            }
+        }
+        let on_grid = |ms: i64| match ms.rem_euclid(self.grid_ms) {
+            _ if ms == i64::MAX => ms,
+            0 => ms,
+            rest => ms - rest + self.grid_ms,
+        };
+        self.next_tick_ms = on_grid(next_tick_ms);
+        if self.contacts.queue_busy() {
+            self.next_tick_ms = self.next_tick_ms.min(now_ms + self.grid_ms);
+        }
+        if let Some(started) = started {
+            self.profile.windows += started.elapsed();
+        }
+        Ok(())
+    }
+
+    /// What became of the records of each partition.
+    pub fn accounting(&self) -> impl Iterator<Item = Accounting> {
+        self.partitions.iter().map(|partition| partition.accounting)
+    }
+
+    /// The largest event time seen over all partitions, in ms.
+    pub fn latest_ms(&self) -> Option<i64> {
+        let watermarks = self.partitions.iter().filter_map(|partition| partition.clock.watermark_ms());
+        watermarks.max().map(|watermark| watermark.saturating_add(self.config.disorder_ms_max))
+    }
+
+    /// The largest event time seen in one partition, in ms.
+    pub fn latest_ms_of(&self, partition: usize) -> Option<i64> {
+        let watermark = self.partitions[partition].clock.watermark_ms();
+        watermark.map(|watermark| watermark.saturating_add(self.config.disorder_ms_max))
+    }
+
+    /// How many facts came for windows that were all final, per KPI.
+    pub fn refused(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.kpis.iter().map(|kpi| (kpi.kpi().name.as_str(), kpi.refused()))
+    }
+
+    /// How many events wait for their turn, conversations are remembered, and
+    /// keys of events are kept.
+    pub fn sizes(&self) -> [(&'static str, usize); 3] {
+        [
+            ("reorder", self.reorder.len()),
+            ("conversations", self.contacts.len()),
+            ("dedup", self.partitions.iter().map(|partition| partition.dedup.len()).sum()),
+        ]
+    }
+
+    /// Time spent in each operator, if asked for.
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}

@@ -1,0 +1,134 @@
+//! Puts events in the order of their time.
+
+use headsup_events::{EventBatch, Text};
+
+/// One event and its turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    /// The event's turn in ms: its time, or the watermark if it came late.
+    pub at_ms: i64,
+    rank: u8,
+    late: bool,
+    batch: u32,
+    row: u32,
+}
+
+impl Turn {
+    /// Whether it came behind its partition's watermark.
+    pub fn late(&self) -> bool {
+        self.late
+    }
+}
+
+/// Holds events until the watermark has passed them and then gives them out in
+/// one order: by turn, rank (the place in the life cycle), source, and id.
+///
+/// That order depends on the events alone, not on the partitions they came
+/// through nor on how they were batched.
+#[derive(Debug, Default)]
+pub struct Reorder {
+    batches: Vec<Held>,
+    waiting: Vec<Turn>,
+    /// How many of `waiting`, from its start, are in order.
+    sorted: usize,
+}
+
+#[derive(Debug)]
+struct Held {
+    partition: usize,
+    events: EventBatch,
+    waiting: u32,
+}
+
+impl Reorder {
+    /// Takes in the batch whose rows are then named in [`Reorder::hold`].
+    pub fn begin(&mut self, partition: usize, events: EventBatch) -> &EventBatch {
+        self.batches.push(Held { partition, events, waiting: 0 });
+        &self.batches[self.batches.len() - 1].events
+    }
+
+    /// The batch of the last [`Reorder::begin`].
+    pub fn current(&self) -> &EventBatch {
+        &self.batches[self.batches.len() - 1].events
+    }
+
+    /// Holds a row of the current batch until its turn.
+    #[inline]
+    pub fn hold(&mut self, row: usize, at_ms: i64, late: bool) {
+        let batch = self.batches.len() - 1;
+        let held = &mut self.batches[batch];
+        held.waiting += 1;
+        self.waiting.push(Turn {
+            at_ms,
+            rank: held.events.rank(row),
+            late,
+            batch: batch as u32,
+            row: row as u32,
+        });
+    }
+
+    /// The events whose turn is before `watermark_ms` (`None`: all), in order.
+    /// They are kept until [`Reorder::drop_first`].
+    pub fn ready(&mut self, watermark_ms: Option<i64>) -> usize {
+        let batches = &self.batches;
+        let order = |a: &Turn, b: &Turn| {
+            (a.at_ms, a.rank).cmp(&(b.at_ms, b.rank)).then_with(|| {
+                let key = |turn: &Turn, column| batches[turn.batch as usize].events.text(column, turn.row as usize);
+                key(a, Text::Source)
+                    .cmp(key(b, Text::Source))
+                    .then_with(|| key(a, Text::Id).cmp(key(b, Text::Id)))
+                    // Copies that are not dropped as such: later bytes come later.
+                    .then_with(|| (a.batch, a.row).cmp(&(b.batch, b.row)))
+            })
+        };
+        if self.sorted < self.waiting.len() {
+            // The old part is one sorted run, the new one nearly so; a merge sort
+            // that looks for runs makes use of both.
+            self.waiting.sort_by(order);
+            self.sorted = self.waiting.len();
+        }
+        match watermark_ms {
+            None => self.waiting.len(),
+            Some(watermark) => self.waiting.partition_point(|turn| turn.at_ms < watermark),
+        }
+    }
+
+    /// Event `index` of those ready: its turn, partition, batch and row.
+    #[inline]
+    pub fn get(&self, index: usize) -> (Turn, usize, &EventBatch, usize) {
+        let turn = self.waiting[index];
+        let held = &self.batches[turn.batch as usize];
+        (turn, held.partition, &held.events, turn.row as usize)
+    }
+
+    /// Lets the first `count` events go, and the batches that nothing waits in.
+    pub fn drop_first(&mut self, count: usize) {
+        for turn in self.waiting.drain(..count) {
+            self.batches[turn.batch as usize].waiting -= 1;
+        }
+        self.sorted = self.waiting.len();
+        if self.batches.iter().all(|held| held.waiting > 0) {
+            return;
+        }
+        let mut moved = Vec::with_capacity(self.batches.len());
+        let mut kept = 0;
+        for held in &self.batches {
+            moved.push(kept);
+            kept += u32::from(held.waiting > 0);
+        }
+        self.batches.retain(|held| held.waiting > 0);
+        for turn in &mut self.waiting {
+            turn.batch = moved[turn.batch as usize];
+        }
+    }
+
+    /// How many events wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none wait.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}

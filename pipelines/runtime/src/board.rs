@@ -1,0 +1,238 @@
+//! What is shown now: the newest values of every KPI and the state of the
+//! pipeline. The runner writes it, the page, the metrics and the terminal read it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
+use headsup_operators::kpi::Kpi;
+use headsup_stream::Accounting;
+
+/// Shared between the runner and those who watch.
+#[derive(Debug, Default)]
+pub struct Board {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// The newest of everything.
+#[derive(Debug, Default, Clone)]
+pub struct State {
+    /// Grows with every change.
+    pub version: u64,
+    /// Per KPI, in the order of their names.
+    pub kpis: Vec<KpiBoard>,
+    /// Per partition.
+    pub partitions: Vec<PartitionBoard>,
+    /// The watermark in ms, once every partition has one.
+    pub watermark_ms: Option<i64>,
+    /// Records set aside, by reason.
+    pub quarantined: BTreeMap<&'static str, u64>,
+    /// Facts given out, by table.
+    pub facts: BTreeMap<&'static str, u64>,
+    /// Sizes of the operators' states.
+    pub sizes: Vec<(&'static str, usize)>,
+    /// How long batches took, in seconds: count, sum, and counts up to each of
+    /// [`BATCH_SECONDS`].
+    pub batches: (u64, f64, [u64; BATCH_SECONDS.len()]),
+    /// Series left out because there are too many.
+    pub series_over: u64,
+    /// Whether the input has been drained.
+    pub ended: bool,
+    /// Why the pipeline cannot go on, if so.
+    pub failure: Option<String>,
+}
+
+/// Upper bounds of the histogram of batch times, in seconds.
+pub const BATCH_SECONDS: [f64; 8] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0];
+/// Values kept of the series over everything, for a trend.
+const TREND_MAX: usize = 120;
+
+/// One KPI.
+#[derive(Debug, Clone)]
+pub struct KpiBoard {
+    /// Name, as of the file.
+    pub name: String,
+    /// Title, English and Chinese.
+    pub title: String,
+    /// Unit.
+    pub unit: String,
+    /// Names of the keys.
+    pub keys: Vec<String>,
+    /// Names of the values.
+    pub values: Vec<String>,
+    /// Size of a window in ms.
+    pub size_ms: i64,
+    /// Rows so far.
+    pub rows: u64,
+    /// Facts that came after all their windows were final.
+    pub refused: u64,
+    /// The newest window of each series.
+    pub series: BTreeMap<Series, Point>,
+    /// The last windows of the series over everything: end in ms, values.
+    pub trend: VecDeque<(i64, Vec<Option<f64>>)>,
+}
+
+/// What a series is of: which keys it is grouped by, and their values.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Series {
+    /// Names of the keys, with commas; empty for everything.
+    pub grouped_by: String,
+    /// A value per key of the KPI; empty where it is not grouped by.
+    pub keys: Vec<String>,
+}
+
+/// The values of one window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// End of the window, in ms.
+    pub window_end_ms: i64,
+    /// A value per value column.
+    pub values: Vec<Option<f64>>,
+    /// No more corrections.
+    pub is_final: bool,
+}
+
+/// One partition of the input.
+#[derive(Debug, Clone, Default)]
+pub struct PartitionBoard {
+    /// Topic and partition, or file.
+    pub name: String,
+    /// What became of its records.
+    pub accounting: Accounting,
+    /// The largest event time seen, in ms.
+    pub latest_ms: Option<i64>,
+    /// Records in the log that have not been read; `None` if unknown.
+    pub behind: Option<u64>,
+}
+
+impl Board {
+    /// An empty board for these KPIs.
+    pub fn new(kpis: &[std::sync::Arc<Kpi>]) -> Self {
+        let board = Self::default();
+        board.update(|state| {
+            state.kpis = kpis.iter().map(|kpi| KpiBoard::new(kpi)).collect();
+        });
+        board
+    }
+
+    /// Changes the state and wakes those who wait.
+    pub fn update(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        state.version += 1;
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Reads the state.
+    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.lock())
+    }
+
+    /// Waits until the version is no longer `version`, or `wait` has passed, and
+    /// reads the version.
+    pub fn wait(&self, version: u64, wait: Duration) -> u64 {
+        let state = self.lock();
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(state, wait, |state| state.version == version)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.version
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A reader that panicked has not left the state half-written.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KpiBoard {
+    fn new(kpi: &Kpi) -> Self {
+        let names: Vec<String> = kpi.rows.fields().iter().map(|field| field.name().clone()).collect();
+        let values = 3 + kpi.key_count..names.len() - 3;
+        Self {
+            name: kpi.name.clone(),
+            title: kpi.title.clone(),
+            unit: kpi.unit.clone(),
+            keys: names[3..3 + kpi.key_count].to_vec(),
+            values: names[values].to_vec(),
+            size_ms: kpi.windowing.size_ms(),
+            rows: 0,
+            refused: 0,
+            series: BTreeMap::new(),
+            trend: VecDeque::new(),
+        }
+    }
+
+    /// Takes in rows as the KPI gave them out. Returns how many series were left
+    /// out because there are `series_max` already.
+    pub fn absorb(&mut self, batch: &RecordBatch, series_max: usize) -> u64 {
+        let mut over = 0;
+        self.rows += batch.num_rows() as u64;
+        let ends = batch.column(1).as_primitive::<TimestampMicrosecondType>();
+        let grouped_by = batch.column(2).as_string::<i32>();
+        let is_final = batch.column(batch.num_columns() - 2).as_boolean();
+        let keys: Vec<_> = (0..self.keys.len())
+            .map(|key| cast(batch.column(3 + key), &DataType::Utf8))
+            .collect::<Result<_, _>>()
+            .unwrap_or_default();
+        let values: Vec<_> = (0..self.values.len())
+            .map(|value| number(batch, 3 + self.keys.len() + value))
+            .collect();
+        for row in 0..batch.num_rows() {
+            let point = Point {
+                window_end_ms: ends.value(row).div_euclid(1_000),
+                values: values.iter().map(|column| column.as_ref().and_then(|c| c[row])).collect(),
+                is_final: is_final.value(row),
+            };
+            let series = Series {
+                grouped_by: grouped_by.value(row).to_owned(),
+                keys: keys
+                    .iter()
+                    .map(|column| {
+                        let column = column.as_string::<i32>();
+                        if column.is_valid(row) { column.value(row).to_owned() } else { String::new() }
+                    })
+                    .collect(),
+            };
+            if series.grouped_by.is_empty() {
+                match self.trend.iter_mut().rev().find(|(end, _)| *end == point.window_end_ms) {
+                    Some((_, values)) => values.clone_from(&point.values),
+                    None => self.trend.push_back((point.window_end_ms, point.values.clone())),
+                }
+                if self.trend.len() > TREND_MAX {
+                    self.trend.pop_front();
+                }
+            }
+            let full = self.series.len() >= series_max;
+            match self.series.get_mut(&series) {
+                Some(shown) if shown.window_end_ms > point.window_end_ms => {}
+                Some(shown) => *shown = point,
+                None if full => over += 1,
+                None => drop(self.series.insert(series, point)),
+            }
+        }
+        // A series that the last whole window knows nothing of is gone.
+        if let Some(newest) = self.series.values().map(|point| point.window_end_ms).max() {
+            let size_ms = self.size_ms;
+            self.series.retain(|_, point| point.window_end_ms > newest.saturating_sub(size_ms.saturating_mul(2)));
+        }
+        over
+    }
+}
+
+fn number(batch: &RecordBatch, column: usize) -> Option<Vec<Option<f64>>> {
+    let column = batch.column(column);
+    match column.data_type() {
+        DataType::Int64 => Some(column.as_primitive::<Int64Type>().iter().map(|v| v.map(|v| v as f64)).collect()),
+        DataType::Boolean => None,
+        _ => {
+            let column = cast(column, &DataType::Float64).ok()?;
+            Some(column.as_primitive::<Float64Type>().iter().collect())
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! The configuration: one TOML file, every key with a default.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use headsup_events::Limits;
+use headsup_operators::ContactLimits;
+use headsup_operators::facts::Table;
+use headsup_stream::parse_duration_ms;
+
+/// Everything that can be configured. Durations are in ms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// What a record may be.
+    pub limits: Limits,
+    /// How far events of a partition may be out of order.
+    pub disorder_ms_max: i64,
+    /// How far behind the watermark an event is still applied.
+    pub lateness_ms_max: i64,
+    /// When conversations are given up.
+    pub contacts: ContactLimits,
+    /// How often table `queue` is sampled, in event time.
+    pub queue_tick_ms: i64,
+    /// Partitions of a topic that is made anew.
+    pub log_partitions: u32,
+    /// Facts that are stored.
+    pub store_tables: Vec<Table>,
+    /// How often stored tables are completed while running, by the clock.
+    pub store_flush_ms: i64,
+    /// Where the page and the metrics are served.
+    pub http_listen: String,
+    /// Series of KPIs in the metrics at most.
+    pub metrics_series_max: usize,
+    /// A partition that has been quiet for so long, by the clock, gets a heartbeat.
+    pub heartbeat_ms: i64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            disorder_ms_max: 2_000,
+            lateness_ms_max: 600_000,
+            contacts: ContactLimits::default(),
+            queue_tick_ms: 10_000,
+            log_partitions: 4,
+            store_tables: Table::ALL.to_vec(),
+            store_flush_ms: 30_000,
+            http_listen: "127.0.0.1:8787".to_owned(),
+            metrics_series_max: 10_000,
+            heartbeat_ms: 1_000,
+        }
+    }
+}
+
+/// A key: its section and name, its default as TOML, what it is, and how it is set.
+struct Key {
+    section: &'static str,
+    name: &'static str,
+    default: &'static str,
+    doc: &'static str,
+    set: fn(&mut Config, &toml::Value) -> Result<(), String>,
+}
+
+const KEYS: &[Key] = &[
+    Key {
+        section: "input",
+        name: "event_bytes_max",
+        default: "1048576",
+        doc: "Longest event, in bytes. Longer ones go to quarantine.",
+        set: |config, value| {
+            config.limits.event_bytes_max = integer(value, 1, 16 << 20)? as usize;
+            Ok(())
+        },
+    },
+    Key {
+        section: "input",
+        name: "max_skew",
+        default: "\"5m\"",
+        doc: "How far an event's time may be ahead of when it was taken in. What is further ahead goes to quarantine, so that one wrong clock does not close everyone's windows.",
+        set: |config, value| {
+            config.limits.skew_ms_max = duration(value, 0)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "time",
+        name: "max_disorder",
+        default: "\"2s\"",
+        doc: "How far the events of a partition may be out of order. Results come later by this much.",
+        set: |config, value| {
+            config.disorder_ms_max = duration(value, 0)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "time",
+        name: "allowed_lateness",
+        default: "\"10m\"",
+        doc: "How far behind the watermark an event is still applied. Copies are recognised for as long.",
+        set: |config, value| {
+            config.lateness_ms_max = duration(value, 0)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "time",
+        name: "heartbeat",
+        default: "\"1s\"",
+        doc: "A partition of the log that has been quiet for so long, by the clock, gets a heartbeat event, so that it does not hold back time.",
+        set: |config, value| {
+            config.heartbeat_ms = duration(value, 10)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "contacts",
+        name: "idle",
+        default: "\"30m\"",
+        doc: "A conversation without any event for so long, and not waiting in the queue, is closed and marked ended_by = 'idle'.",
+        set: |config, value| {
+            config.contacts.idle_ms = duration(value, 1_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "contacts",
+        name: "queue",
+        default: "\"12h\"",
+        doc: "The same for a conversation that waits in the queue.",
+        set: |config, value| {
+            config.contacts.queue_ms = duration(value, 1_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "contacts",
+        name: "wrap",
+        default: "\"10m\"",
+        doc: "How long after closing `conversation.wrapped` is waited for. Not longer than the corrections of KPIs over contacts. \"0s\": closing ends the contact.",
+        set: |config, value| {
+            config.contacts.wrap_ms = duration(value, 0)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "contacts",
+        name: "linger",
+        default: "\"30m\"",
+        doc: "How long an ended conversation is remembered, for its rating and for reopening.",
+        set: |config, value| {
+            config.contacts.linger_ms = duration(value, 0)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "queue",
+        name: "tick",
+        default: "\"10s\"",
+        doc: "How often table `queue` is sampled, in event time.",
+        set: |config, value| {
+            config.queue_tick_ms = duration(value, 1_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "log",
+        name: "partitions",
+        default: "4",
+        doc: "Partitions of each topic, when it is made.",
+        set: |config, value| {
+            config.log_partitions = integer(value, 1, 256)? as u32;
+            Ok(())
+        },
+    },
+    Key {
+        section: "store",
+        name: "tables",
+        default: "[\"contacts\", \"rounds\", \"ratings\", \"queue\", \"orders\"]",
+        doc: "The facts that are stored as Parquet.",
+        set: |config, value| {
+            let names: Vec<&str> = Table::ALL.iter().map(|table| table.name()).collect();
+            let expected = || format!("expected a list of {}", names.join(", "));
+            let list = value.as_array().ok_or_else(expected)?;
+            config.store_tables = list
+                .iter()
+                .map(|name| name.as_str().and_then(Table::parse).ok_or_else(expected))
+                .collect::<Result<_, _>>()?;
+            config.store_tables.sort_unstable();
+            config.store_tables.dedup();
+            Ok(())
+        },
+    },
+    Key {
+        section: "store",
+        name: "flush",
+        default: "\"30s\"",
+        doc: "How often, by the clock, stored tables are completed while running, so that queries see the newest rows.",
+        set: |config, value| {
+            config.store_flush_ms = duration(value, 1_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "http",
+        name: "listen",
+        default: "\"127.0.0.1:8787\"",
+        doc: "Where the live page, /metrics, /healthz and /readyz are served. Port 0 takes a free one.",
+        set: |config, value| {
+            let text = value.as_str().unwrap_or_default();
+            text.parse::<std::net::SocketAddr>()
+                .map_err(|_| "expected an address and port such as \"127.0.0.1:8787\"".to_owned())?;
+            config.http_listen = text.to_owned();
+            Ok(())
+        },
+    },
+    Key {
+        section: "metrics",
+        name: "series_max",
+        default: "10000",
+        doc: "KPI series in /metrics at most; what is over is left out and counted.",
+        set: |config, value| {
+            config.metrics_series_max = integer(value, 0, 1_000_000)? as usize;
+            Ok(())
+        },
+    },
+];
+
+/// Everything that is wrong with a configuration file.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("cannot read the configuration {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// It says something that cannot be.
+    #[error("cannot use the configuration {}:\n{}", path.display(), .mistakes.join("\n"))]
+    Mistakes {
+        /// The file.
+        path: PathBuf,
+        /// A line for each.
+        mistakes: Vec<String>,
+    },
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// All mistakes at once.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text)
+            .map_err(|mistakes| ConfigError::Mistakes { path: path.to_owned(), mistakes })
+    }
+
+    /// Reads TOML.
+    ///
+    /// # Errors
+    /// All mistakes at once, a line each.
+    pub fn parse(text: &str) -> Result<Self, Vec<String>> {
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+            let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
+            vec![format!("  line {line}: {}", error.message())]
+        })?;
+        let mut config = Self::default();
+        let mut mistakes = Vec::new();
+        let mut mistake = |section: &str, name: &str, message: String| {
+            let line = match line_of(text, section, name) {
+                Some(line) => format!("line {line}: "),
+                None => String::new(),
+            };
+            mistakes.push(format!("  {line}{message}"));
+        };
+        let mut sections: Vec<&str> = KEYS.iter().map(|key| key.section).collect();
+        sections.dedup();
+        for (section, content) in &table {
+            if !sections.contains(&section.as_str()) {
+                mistake("", section, format!("unknown section [{section}]{}", nearest(section, &sections)));
+                continue;
+            }
+            let Some(content) = content.as_table() else {
+                mistake("", section, format!("{section} is a section: write [{section}] and its keys below"));
+                continue;
+            };
+            for (name, value) in content {
+                let known: Vec<&str> = KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect();
+                match KEYS.iter().find(|key| key.section == section && key.name == name) {
+                    None => mistake(section, name, format!("unknown key {section}.{name}{}", nearest(name, &known))),
+                    Some(key) => {
+                        if let Err(expected) = (key.set)(&mut config, value) {
+                            mistake(section, name, format!("{section}.{name}: {expected}, found {value}"));
+                        }
+                    }
+                }
+            }
+        }
+        if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
+    }
+
+    /// A file with every key, its default, and what it is.
+    pub fn sample() -> String {
+        let mut out = String::from("# headsup: every key with its default. Durations are a number with ms, s, m, h or d.\n");
+        let mut section = "";
+        for key in KEYS {
+            if key.section != section {
+                section = key.section;
+                let _ = write!(out, "\n[{section}]\n");
+            } else {
+                out.push('\n');
+            }
+            for line in wrap(key.doc, 98) {
+                let _ = writeln!(out, "# {line}");
+            }
+            let _ = writeln!(out, "{} = {}", key.name, key.default);
+        }
+        out
+    }
+}
+
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.len() - 1;
+        if !lines[last].is_empty() && lines[last].len() + 1 + word.len() > width {
+            lines.push(word.to_owned());
+        } else {
+            if !lines[last].is_empty() {
+                lines[last].push(' ');
+            }
+            lines[last].push_str(word);
+        }
+    }
+    lines
+}
+
+fn integer(value: &toml::Value, least: i64, most: i64) -> Result<i64, String> {
+    match value.as_integer() {
+        Some(number) if (least..=most).contains(&number) => Ok(number),
+        _ => Err(format!("expected a whole number from {least} to {most}")),
+    }
+}
+
+fn duration(value: &toml::Value, least_ms: i64) -> Result<i64, String> {
+    match value.as_str().and_then(parse_duration_ms) {
+        Some(ms) if ms >= least_ms => Ok(ms),
+        Some(_) => Err(format!("expected at least {}", headsup_stream::format_duration_ms(least_ms))),
+        None => Err("expected a duration such as \"90s\" or \"10m\"".to_owned()),
+    }
+}
+
+fn nearest(name: &str, known: &[&str]) -> String {
+    let near = known.iter().map(|other| (strsim::damerau_levenshtein(name, other), other)).min();
+    match near {
+        Some((distance, other)) if distance <= 1 + other.len() / 3 => format!("; did you mean {other}?"),
+        _ => format!("; known are {}", known.join(", ")),
+    }
+}
+
+/// The line of `name` within `section`, from 1.
+fn line_of(text: &str, section: &str, name: &str) -> Option<usize> {
+    let mut current = String::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if let Some(header) = line.strip_prefix('[') {
+            current = header.split(']').next().unwrap_or_default().trim().to_owned();
+            if section.is_empty() && current.split('.').next() == Some(name) {
+                return Some(index + 1);
+            }
+        } else if (current == section || section.is_empty())
+            && line.split('=').next().map(str::trim) == Some(name)
+        {
+            return Some(index + 1);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_says_the_defaults() {
+        assert_eq!(Config::parse(&Config::sample()), Ok(Config::default()));
+    }
+
+    #[test]
+    fn all_mistakes_at_once_each_with_its_line() {
+        let mistakes = Config::parse(
+            "[tme]\nx = 1\n[time]\nmax_disordr = \"2s\"\nallowed_lateness = 5\n[store]\ntables = [\"contact\"]\n",
+        )
+        .expect_err("four mistakes");
+        assert_eq!(
+            mistakes,
+            [
+                "  line 7: store.tables: expected a list of contacts, rounds, ratings, queue, orders, found [\"contact\"]",
+                "  line 5: time.allowed_lateness: expected a duration such as \"90s\" or \"10m\", found 5",
+                "  line 4: unknown key time.max_disordr; did you mean max_disorder?",
+                "  line 1: unknown section [tme]; did you mean time?",
+            ]
+        );
+        assert_eq!(Config::parse("x = ").expect_err("no TOML").len(), 1);
+    }
+}

@@ -1,0 +1,16 @@
+//! Event time: windows and panes, watermarks, and the account of every event.
+//!
+//! Pure functions and small states; no I/O, no clock, no threads. Times are in
+//! ms since the Unix epoch, in UTC, and may be negative.
+//!
+//! Start reading at [`Windowing`]; [`PartitionClock`] says what is late.
+
+mod accounting;
+mod duration;
+mod watermark;
+mod windowing;
+
+pub use accounting::Accounting;
+pub use duration::{format_duration_ms, parse_duration_ms};
+pub use watermark::{PartitionClock, Placed};
+pub use windowing::{Windowing, WindowingError};
