@@ -1,2 +1,137 @@
-//! The binary.
-fn main() {}
+//! `headsup`: live KPIs and early warnings for e-commerce customer service.
+//!
+//! A file per subcommand. Errors are printed here, once.
+
+mod demo;
+mod import;
+mod kpi;
+mod kpis;
+mod output;
+mod run;
+mod simulate;
+mod sql;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use headsup_runtime::Config;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Live KPIs and early warnings for e-commerce customer service.
+///
+/// headsup reads conversations and orders as CloudEvents, from its log or straight
+/// from files, computes service KPIs in windows of event time, keeps facts as
+/// Parquet, and answers SQL over both.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  it could not be done; the message says why
+  2  the command line, the configuration or a KPI file is wrong
+  3  `kpi recompute` found rows that differ";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play a simulated day through everything, with a live page
+    Demo(demo::DemoArgs),
+    /// Run the pipeline over the log or over event files
+    Run(run::RunArgs),
+    /// Bring data sets or event files into the log
+    Import(import::ImportArgs),
+    /// Generate a shop's conversations and orders, with the truth behind them
+    Simulate(simulate::SimulateArgs),
+    /// Query facts and KPIs
+    Sql(sql::SqlArgs),
+    /// List, check and recompute KPIs
+    Kpi(kpi::KpiArgs),
+    /// Print a configuration with every key, its default and its meaning
+    Config,
+}
+
+/// The data folder and the configuration.
+#[derive(Debug, Clone, Args)]
+struct Place {
+    /// The data folder: log, facts, KPIs
+    #[arg(long, value_name = "DIR", default_value = "headsup-data")]
+    data: PathBuf,
+    /// The configuration (TOML); see `headsup config`
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Place {
+    fn config(&self) -> Result<Config, Failure> {
+        match &self.config {
+            Some(path) => Config::load(path).map_err(Failure::usage),
+            None => Ok(Config::default()),
+        }
+    }
+
+    fn log(&self) -> Result<headsup_connectors::EmbeddedLog, Failure> {
+        std::fs::create_dir_all(&self.data)
+            .map_err(|error| Failure::new(format!("cannot make the data folder {}: {error}", self.data.display())))?;
+        let options = headsup_connectors::EmbeddedOptions::default();
+        headsup_connectors::EmbeddedLog::open(self.data.join("log"), options).map_err(Failure::from_error)
+    }
+}
+
+/// Why a command ends without having done its work.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    fn new(message: impl Into<String>) -> Self {
+        Self { code: 1, message: message.into() }
+    }
+
+    fn usage(error: impl std::error::Error) -> Self {
+        Self { code: 2, ..Self::from_error(error) }
+    }
+
+    /// The error and what it comes from.
+    fn from_error(error: impl std::error::Error) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            let next = error.to_string();
+            if !message.ends_with(&next) {
+                message = format!("{message}: {next}");
+            }
+            source = error.source();
+        }
+        Self::new(message)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Demo(args) => demo::demo(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Import(args) => import::import(&args),
+        Command::Simulate(args) => simulate::simulate(&args),
+        Command::Sql(args) => sql::sql(&args),
+        Command::Kpi(args) => kpi::kpi(&args),
+        Command::Config => output::print(&Config::sample()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let red = anstyle::AnsiColor::Red.on_default().bold();
+            anstream::eprintln!("{red}error:{red:#} {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}

@@ -24,7 +24,7 @@
 //!
 //! How the world is meant, in short:
 //! - A visit may begin with a question; a good answer sells. An order is paid, packed, carried and
-//!   promised for 88 hours later; about one in eight comes late.
+//!   promised for 96 hours later; about one in eight comes late.
 //! - A day's odds of giving an order back are a product of the customer's habit, how far the skus mislead, a
 //!   fault, lateness, service about this order, and whim. All but whim leave traces in the events before.
 //! - A day's odds of leaving are a product of a trait and of a mood that halves in two weeks: waits, unanswered
@@ -55,9 +55,7 @@ use std::collections::BinaryHeap;
 use std::fmt::Write;
 
 pub use config::{Config, ConfigError, Incident, IncidentKind};
-pub use truth::{
-    Causes, CustomerLeft, CustomerTruth, OrderOutcome, OrderTruth, Treatment, TruthRow,
-};
+pub use truth::{Causes, CustomerLeft, CustomerTruth, OrderOutcome, OrderTruth, Treatment, TruthRow};
 
 use crate::SourceEvent;
 use agents::{Agent, Queues, agent_id};
@@ -148,21 +146,12 @@ impl Simulator {
     ///
     /// Returns whether there is such a customer; one who has left is contacted in vain.
     pub fn apply_treatment(&mut self, customer_id: &str, at_ms: i64, kind: Treatment) -> bool {
-        let number = customer_id
-            .strip_prefix("cust-")
-            .and_then(|digits| digits.parse::<u64>().ok());
+        let number = customer_id.strip_prefix("cust-").and_then(|digits| digits.parse::<u64>().ok());
         let Some(number) = number else { return false };
         let slot = (number % self.customers.len() as u64) as u32;
         let here = self.customers[slot as usize].number == number;
         if here {
-            self.schedule(
-                at_ms.max(self.now_ms),
-                What::Treat {
-                    slot,
-                    customer: number,
-                    kind,
-                },
-            );
+            self.schedule(at_ms.max(self.now_ms), What::Treat { slot, customer: number, kind });
         }
         here
     }
@@ -173,31 +162,15 @@ impl Simulator {
         if customer.number != number {
             return;
         }
-        customer.treated = Some(Treated {
-            kind,
-            at_ms: now_ms,
-        });
-        let order = customer
-            .open_orders
-            .last()
-            .map(|&index| (index, self.orders[index as usize].number));
-        self.begin_conversation(Contact {
-            slot,
-            customer: number,
-            order,
-            intent: Intent::Care,
-            attempts: 0,
-        });
+        customer.treated = Some(Treated { kind, at_ms: now_ms });
+        let order = customer.open_orders.last().map(|&index| (index, self.orders[index as usize].number));
+        self.begin_conversation(Contact { slot, customer: number, order, intent: Intent::Care, attempts: 0 });
     }
 
     fn schedule(&mut self, at_ms: i64, what: What) {
         debug_assert!(at_ms >= self.now_ms, "the past cannot be planned");
         self.scheduled += 1;
-        self.due.push(Due {
-            at_ms,
-            number: self.scheduled,
-            what,
-        });
+        self.due.push(Due { at_ms, number: self.scheduled, what });
     }
 
     /// Lets the next thing happen.
@@ -214,16 +187,8 @@ impl Simulator {
             What::Abandon(index, epoch) => self.abandon(index, epoch),
             What::Buy { slot, customer } => self.buy(slot, customer),
             What::Order(index, epoch, step) => self.order_step(index, epoch, step),
-            What::Leave {
-                slot,
-                customer,
-                factor,
-            } => self.leave(slot, customer, factor),
-            What::Treat {
-                slot,
-                customer,
-                kind,
-            } => self.treat(slot, customer, kind),
+            What::Leave { slot, customer, factor } => self.leave(slot, customer, factor),
+            What::Treat { slot, customer, kind } => self.treat(slot, customer, kind),
             What::Agent(index, step) => self.agent_step(index as usize, step),
             What::Desks { down } => self.desks(down),
         }
@@ -245,15 +210,14 @@ impl Simulator {
             id: id.clone(),
             stream,
         };
-        self.outbox
-            .put(subject, number, "agent.state_changed", self.now_ms, |out| {
-                _ = write!(
-                    out,
-                    r#""agent_id":"{id}","shop":"{shop}","state":"{}","capacity":{}"#,
-                    agent.state(),
-                    agent.capacity
-                );
-            });
+        self.outbox.put(subject, number, "agent.state_changed", self.now_ms, |out| {
+            _ = write!(
+                out,
+                r#""agent_id":"{id}","shop":"{shop}","state":"{}","capacity":{}"#,
+                agent.state(),
+                agent.capacity
+            );
+        });
     }
 }
 
@@ -280,25 +244,12 @@ enum What {
     Contact(Contact),
     Conversation(u32, u32),
     Abandon(u32, u32),
-    Buy {
-        slot: u32,
-        customer: u64,
-    },
+    Buy { slot: u32, customer: u64 },
     Order(u32, u32, OrderStep),
-    Leave {
-        slot: u32,
-        customer: u64,
-        factor: f64,
-    },
-    Treat {
-        slot: u32,
-        customer: u64,
-        kind: Treatment,
-    },
+    Leave { slot: u32, customer: u64, factor: f64 },
+    Treat { slot: u32, customer: u64, kind: Treatment },
     Agent(u32, AgentStep),
-    Desks {
-        down: bool,
-    },
+    Desks { down: bool },
 }
 
 /// The next thing in an order's life.

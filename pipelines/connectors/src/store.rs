@@ -244,7 +244,7 @@ pub fn table_files(root: &Path, table: &str) -> Result<Vec<PathBuf>, StoreError>
 pub fn read_table(
     root: &Path,
     table: &str,
-) -> Result<impl Iterator<Item = Result<RecordBatch, StoreError>>, StoreError> {
+) -> Result<impl Iterator<Item = Result<RecordBatch, StoreError>> + use<>, StoreError> {
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     let files = table_files(root, table)?;
     Ok(files.into_iter().flat_map(|path| {

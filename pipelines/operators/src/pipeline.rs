@@ -158,12 +158,13 @@ impl Pipeline {
     }
 
     /// Takes in decoded records of a partition, in the partition's order.
-    pub fn push(&mut self, partition: usize, decoded: Decoded) {
+    /// `quarantined` is how many of them were set aside.
+    pub fn push(&mut self, partition: usize, decoded: Decoded, quarantined: u64) {
         let started = self.config.profile.then(Instant::now);
         let Self { partitions, reorder, .. } = self;
         let Partition { clock, dedup, accounting, .. } = &mut partitions[partition];
         accounting.read += decoded.read;
-        accounting.quarantined += decoded.quarantined.len() as u64;
+        accounting.quarantined += quarantined;
         accounting.ignored += decoded.ignored;
         if decoded.events.is_empty() {
             return;

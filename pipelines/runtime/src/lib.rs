@@ -5,8 +5,14 @@
 
 mod board;
 mod config;
+mod http;
 mod metrics;
+mod query;
+mod run;
 
 pub use board::{Board, KpiBoard, PartitionBoard, Point, Series, State};
 pub use config::{Config, ConfigError};
+pub use http::serve;
 pub use metrics::render;
+pub use query::{recompute, register_rows, session};
+pub use run::{Input, Job, Report, RunError, run};

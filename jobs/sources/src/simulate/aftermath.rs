@@ -23,26 +23,16 @@ impl Simulator {
         let mut dice = self.take_dice(index);
         let c = self.conversation(index);
         let right = dice.chance(0.92);
-        let intent = if right {
-            c.contact.intent
-        } else {
-            INTENTS[dice.below(10)]
-        };
-        let confidence = if right {
-            dice.between(0.7, 0.99)
-        } else {
-            dice.between(0.4, 0.8)
-        };
+        let intent = if right { c.contact.intent } else { INTENTS[dice.below(10)] };
+        let confidence = if right { dice.between(0.7, 0.99) } else { dice.between(0.4, 0.8) };
         let sentiment = (0.35 - 0.5 * c.annoyance + 0.2 * dice.normal()).clamp(-1.0, 1.0);
         let rates = c.is_rated(&mut dice);
         let reopens = !c.reopened
             && c.rounds == 0
             && c.contact.intent != Intent::Care
             && dice.chance(if c.resolved { 0.015 } else { 0.12 });
-        let (rate_in_ms, reopen_in_ms) = (
-            8_000.0 + dice.exponential(70_000.0),
-            60_000.0 + dice.exponential(600_000.0),
-        );
+        let (rate_in_ms, reopen_in_ms) =
+            (8_000.0 + dice.exponential(70_000.0), 60_000.0 + dice.exponential(600_000.0));
         self.put_dice(index, dice);
         self.say(index, "conversation.labelled", |_, out| {
             _ = write!(out, r#","intent":"{}","sentiment":"#, intent.facts().name);
@@ -62,9 +52,7 @@ impl Simulator {
 
     pub(super) fn rate(&mut self, index: u32) {
         let noise = self.dice(index).normal();
-        let score = (5.1 - 1.5 * self.conversation(index).annoyance + 0.75 * noise)
-            .round()
-            .clamp(1.0, 5.0);
+        let score = (5.1 - 1.5 * self.conversation(index).annoyance + 0.75 * noise).round().clamp(1.0, 5.0);
         self.say(index, "conversation.rated", |_, out| {
             _ = write!(out, r#","score":{}"#, score as i64);
         });
@@ -101,28 +89,14 @@ impl Simulator {
             && contact.attempts == 0
             && dice.chance(0.66 * (1.0 - 0.28 * annoyance));
         if buys {
-            let at_ms =
-                now_ms + 60_000 + dice.exponential(2.0 * HOUR_MS as f64).min(DAY_MS as f64) as i64;
-            self.schedule(
-                at_ms,
-                What::Buy {
-                    slot: contact.slot,
-                    customer: contact.customer,
-                },
-            );
+            let at_ms = now_ms + 60_000 + dice.exponential(2.0 * HOUR_MS as f64).min(DAY_MS as f64) as i64;
+            self.schedule(at_ms, What::Buy { slot: contact.slot, customer: contact.customer });
         }
         let again = if abandoned { 0.5 } else { 0.6 };
         if inbound && !resolved && !buys && contact.attempts < 3 && dice.chance(again) {
             let mean_ms = if abandoned { 0.6 } else { 5.0 } * HOUR_MS as f64;
-            let at_ms = awake(
-                now_ms + 120_000 + dice.exponential(mean_ms) as i64,
-                self.start_ms,
-                &mut dice,
-            );
-            let contact = Contact {
-                attempts: contact.attempts + 1,
-                ..contact
-            };
+            let at_ms = awake(now_ms + 120_000 + dice.exponential(mean_ms) as i64, self.start_ms, &mut dice);
+            let contact = Contact { attempts: contact.attempts + 1, ..contact };
             self.schedule(at_ms, What::Contact(contact));
         }
         self.put_dice(index, dice);

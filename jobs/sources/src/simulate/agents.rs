@@ -16,21 +16,9 @@ struct Shift {
 }
 
 const SHIFTS: [Shift; 3] = [
-    Shift {
-        from_min: 8 * 60,
-        break_min: 12 * 60,
-        to_min: 16 * 60 + 30,
-    },
-    Shift {
-        from_min: 16 * 60 + 15,
-        break_min: 17 * 60 + 15,
-        to_min: 24 * 60 + 30,
-    },
-    Shift {
-        from_min: 24 * 60 + 15,
-        break_min: 27 * 60,
-        to_min: 32 * 60 + 15,
-    },
+    Shift { from_min: 8 * 60, break_min: 12 * 60, to_min: 16 * 60 + 30 },
+    Shift { from_min: 16 * 60 + 15, break_min: 17 * 60 + 15, to_min: 24 * 60 + 30 },
+    Shift { from_min: 24 * 60 + 15, break_min: 27 * 60, to_min: 32 * 60 + 15 },
 ];
 /// Share of the agents who work at night, and of the others who work by day.
 const NIGHT_SHARE: f64 = 0.08;
@@ -65,8 +53,7 @@ impl Agent {
     pub(super) fn new(index: usize, agents: usize, streams: &Streams) -> Self {
         let mut dice = streams.of(Purpose::Agent, index as u64, 0);
         // Two a shift are the least that cover seven days.
-        let at_night =
-            ((agents as f64 * NIGHT_SHARE).round() as usize).max(if agents < 12 { 2 } else { 3 });
+        let at_night = ((agents as f64 * NIGHT_SHARE).round() as usize).max(if agents < 12 { 2 } else { 3 });
         let by_day = ((agents - at_night) as f64 * DAY_SHARE).round() as usize;
         let (shift, rank) = match index {
             _ if index < by_day => (0, index),
@@ -78,9 +65,7 @@ impl Agent {
         } else {
             // One skill by turns, so that none is without agents, and some others.
             let own = 1 << (rank % SKILLS.len());
-            (0..SKILLS.len())
-                .filter(|_| dice.chance(0.6))
-                .fold(own, |skills, skill| skills | 1 << skill)
+            (0..SKILLS.len()).filter(|_| dice.chance(0.6)).fold(own, |skills, skill| skills | 1 << skill)
         };
         Self {
             shift,
@@ -134,8 +119,7 @@ impl Agent {
         let shift = &SHIFTS[self.shift];
         let from_ms = day_start_ms + shift.from_min * MINUTE_MS + dice.below(8 * 60_000) as i64;
         let to_ms = day_start_ms + shift.to_min * MINUTE_MS + dice.below(8 * 60_000) as i64;
-        let break_ms =
-            day_start_ms + shift.break_min * MINUTE_MS + dice.below(2 * HOUR_MS as usize) as i64;
+        let break_ms = day_start_ms + shift.break_min * MINUTE_MS + dice.below(2 * HOUR_MS as usize) as i64;
         Some(Duty {
             from_ms,
             break_from_ms: break_ms,
@@ -177,28 +161,12 @@ pub(super) struct Queues {
 
 impl Queues {
     pub(super) fn new() -> Self {
-        Self {
-            inbound: Default::default(),
-            proactive: VecDeque::new(),
-            number: 0,
-        }
+        Self { inbound: Default::default(), proactive: VecDeque::new(), number: 0 }
     }
 
-    pub(super) fn push(
-        &mut self,
-        skill: u8,
-        proactive: bool,
-        conversation: u32,
-        epoch: u32,
-        since_ms: i64,
-    ) {
+    pub(super) fn push(&mut self, skill: u8, proactive: bool, conversation: u32, epoch: u32, since_ms: i64) {
         self.number += 1;
-        let waiting = Waiting {
-            conversation,
-            epoch,
-            since_ms,
-            number: self.number,
-        };
+        let waiting = Waiting { conversation, epoch, since_ms, number: self.number };
         if proactive {
             self.proactive.push_back(waiting)
         } else {
@@ -207,11 +175,7 @@ impl Queues {
     }
 
     /// Takes what this agent may take and has waited longest. `waits` says whether an entry still counts.
-    pub(super) fn pull(
-        &mut self,
-        agent: &Agent,
-        waits: impl Fn(&Waiting) -> bool,
-    ) -> Option<Waiting> {
+    pub(super) fn pull(&mut self, agent: &Agent, waits: impl Fn(&Waiting) -> bool) -> Option<Waiting> {
         let mut longest: Option<(usize, Waiting)> = None;
         for (skill, queue) in self.inbound.iter_mut().enumerate() {
             if !agent.can_take(skill as u8) {
@@ -221,9 +185,9 @@ impl Queues {
                 queue.pop_front();
             }
             let Some(first) = queue.front() else { continue };
-            if longest.is_none_or(|(_, other)| {
-                (first.since_ms, first.number) < (other.since_ms, other.number)
-            }) {
+            if longest
+                .is_none_or(|(_, other)| (first.since_ms, first.number) < (other.since_ms, other.number))
+            {
                 longest = Some((skill, *first));
             }
         }

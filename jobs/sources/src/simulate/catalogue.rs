@@ -3,28 +3,12 @@
 use super::dice::{Dice, Purpose, Streams, exp};
 
 /// The channels, and how many customers prefer each.
-pub(super) const CHANNELS: [&str; 7] = [
-    "web",
-    "app",
-    "miniprogram",
-    "wechat",
-    "douyin",
-    "taobao",
-    "phone",
-];
+pub(super) const CHANNELS: [&str; 7] = ["web", "app", "miniprogram", "wechat", "douyin", "taobao", "phone"];
 pub(super) const CHANNEL_WEIGHTS: [f64; 7] = [0.08, 0.17, 0.12, 0.22, 0.14, 0.21, 0.06];
 pub(super) const PHONE: u8 = 6;
 
-pub(super) const SKILLS: [&str; 8] = [
-    "presale",
-    "logistics",
-    "refund",
-    "return",
-    "invoice",
-    "complaint",
-    "technical",
-    "vip",
-];
+pub(super) const SKILLS: [&str; 8] =
+    ["presale", "logistics", "refund", "return", "invoice", "complaint", "technical", "vip"];
 pub(super) const VIP: u8 = 7;
 pub(super) const COMPLAINT: u8 = 5;
 
@@ -104,11 +88,7 @@ static FACTS: [IntentFacts; 11] = [
         bot_settles: 0.46,
         agent_settles: 0.86,
         asks: ["我的快递到哪了", "物流怎么不动了", "什么时候能到"],
-        answers: [
-            "亲,包裹正在派送中",
-            "已帮您联系快递核实",
-            "预计明天送达,请您留意",
-        ],
+        answers: ["亲,包裹正在派送中", "已帮您联系快递核实", "预计明天送达,请您留意"],
     },
     IntentFacts {
         name: "urge_shipping",
@@ -124,11 +104,7 @@ static FACTS: [IntentFacts; 11] = [
         bot_settles: 0.3,
         agent_settles: 0.9,
         asks: ["我想取消订单", "不想要了怎么取消", "拍错了能取消吗"],
-        answers: [
-            "好的,已为您登记取消",
-            "亲可以在订单页申请哦",
-            "已帮您拦截包裹",
-        ],
+        answers: ["好的,已为您登记取消", "亲可以在订单页申请哦", "已帮您拦截包裹"],
     },
     IntentFacts {
         name: "refund_status",
@@ -136,11 +112,7 @@ static FACTS: [IntentFacts; 11] = [
         bot_settles: 0.34,
         agent_settles: 0.85,
         asks: ["退款什么时候到账", "退货收到了吗", "怎么还没退款"],
-        answers: [
-            "亲,预计1到3个工作日到账",
-            "已为您提交财务处理",
-            "仓库正在验收",
-        ],
+        answers: ["亲,预计1到3个工作日到账", "已为您提交财务处理", "仓库正在验收"],
     },
     IntentFacts {
         name: "return_how",
@@ -148,11 +120,7 @@ static FACTS: [IntentFacts; 11] = [
         bot_settles: 0.3,
         agent_settles: 0.88,
         asks: ["怎么退货", "尺码不合适想退", "退货运费谁出"],
-        answers: [
-            "亲,支持七天无理由退货",
-            "已为您安排上门取件",
-            "运费险会赔付运费的",
-        ],
+        answers: ["亲,支持七天无理由退货", "已为您安排上门取件", "运费险会赔付运费的"],
     },
     IntentFacts {
         name: "quality_issue",
@@ -160,11 +128,7 @@ static FACTS: [IntentFacts; 11] = [
         bot_settles: 0.08,
         agent_settles: 0.74,
         asks: ["收到的东西是坏的", "有色差,和图片不一样", "用了一天就坏了"],
-        answers: [
-            "非常抱歉,请您拍照发给我",
-            "可以为您补发或退款",
-            "已为您登记质量问题",
-        ],
+        answers: ["非常抱歉,请您拍照发给我", "可以为您补发或退款", "已为您登记质量问题"],
     },
     IntentFacts {
         name: "how_to_use",
@@ -180,11 +144,7 @@ static FACTS: [IntentFacts; 11] = [
         bot_settles: 0.48,
         agent_settles: 0.94,
         asks: ["可以开发票吗", "发票抬头写错了", "电子发票发我邮箱"],
-        answers: [
-            "可以的亲,请提供抬头和税号",
-            "已为您重新开具",
-            "发票已发送至您的邮箱",
-        ],
+        answers: ["可以的亲,请提供抬头和税号", "已为您重新开具", "发票已发送至您的邮箱"],
     },
     IntentFacts {
         name: "complaint",
@@ -192,11 +152,7 @@ static FACTS: [IntentFacts; 11] = [
         bot_settles: 0.03,
         agent_settles: 0.66,
         asks: ["我要投诉", "你们服务太差了", "问了几次都没人解决"],
-        answers: [
-            "非常抱歉给您带来不便",
-            "我马上为您升级处理",
-            "我会跟进到底,请您放心",
-        ],
+        answers: ["非常抱歉给您带来不便", "我马上为您升级处理", "我会跟进到底,请您放心"],
     },
     IntentFacts {
         name: "care",
@@ -204,21 +160,14 @@ static FACTS: [IntentFacts; 11] = [
         bot_settles: 0.0,
         agent_settles: 0.95,
         asks: ["好的谢谢", "收到", "好,那我再等等"],
-        answers: [
-            "亲,看到您的订单有些问题,主动联系您",
-            "已为您优先处理",
-            "给您申请了一张优惠券",
-        ],
+        answers: ["亲,看到您的订单有些问题,主动联系您", "已为您优先处理", "给您申请了一张优惠券"],
     },
 ];
 
 pub(super) const GREETING: &str = "您好,客服为您服务,请稍等";
 pub(super) const NUDGES: [&str; 3] = ["在吗", "有人吗", "怎么没人回"];
-pub(super) const BOT_ANSWERS: [&str; 3] = [
-    "请问您想咨询什么问题",
-    "为您找到以下答案",
-    "您可以点击订单查看详情",
-];
+pub(super) const BOT_ANSWERS: [&str; 3] =
+    ["请问您想咨询什么问题", "为您找到以下答案", "您可以点击订单查看详情"];
 
 /// A thing for sale.
 pub(super) struct Sku {
@@ -260,8 +209,6 @@ impl Catalogue {
 
     pub(super) fn pick(&self, dice: &mut Dice) -> usize {
         let wanted = dice.unit();
-        self.popularity
-            .partition_point(|share| *share <= wanted)
-            .min(SKU_COUNT - 1)
+        self.popularity.partition_point(|share| *share <= wanted).min(SKU_COUNT - 1)
     }
 }

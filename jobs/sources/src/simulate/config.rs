@@ -158,7 +158,7 @@ pub(super) struct Trouble {
 
 /// So many customers keep one agent busy who shares the work with many others; a roster of six is the least that covers three shifts on
 /// seven days.
-const CUSTOMERS_PER_AGENT: f64 = 2_200.0;
+const CUSTOMERS_PER_AGENT: f64 = 2_300.0;
 const AGENTS_MIN: u32 = 6;
 const AGENTS_MAX: u32 = 100_000;
 
@@ -166,65 +166,34 @@ impl Config {
     pub(super) fn resolve(&self) -> Result<Setting, ConfigError> {
         let positive = |key, value: f64, max: f64, expected| {
             let fine = value > 0.0 && value <= max;
-            fine.then_some(()).ok_or(ConfigError::OutOfRange {
-                key,
-                found: value.to_string(),
-                expected,
-            })
+            fine.then_some(()).ok_or(ConfigError::OutOfRange { key, found: value.to_string(), expected })
         };
-        positive(
-            "customers",
-            self.customers.into(),
-            1e8,
-            "from 1 to 100,000,000",
-        )?;
-        positive(
-            "shops",
-            self.shops.len() as f64,
-            255.0,
-            "a list of 1 to 255 names",
-        )?;
+        positive("customers", self.customers.into(), 1e8, "from 1 to 100,000,000")?;
+        positive("shops", self.shops.len() as f64, 255.0, "a list of 1 to 255 names")?;
         positive("rate_scale", self.rate_scale, 8.0, "above 0 and at most 8")?;
-        positive(
-            "truth_every_days",
-            self.truth_every_days.into(),
-            36_500.0,
-            "from 1 to 36,500",
-        )?;
+        positive("truth_every_days", self.truth_every_days.into(), 36_500.0, "from 1 to 36,500")?;
         positive("days", self.days.into(), 36_500.0, "from 1 to 36,500")?;
         if !(0.0..=1.0).contains(&self.duplicate_rate) {
             let found = self.duplicate_rate.to_string();
-            return Err(ConfigError::OutOfRange {
-                key: "duplicate_rate",
-                found,
-                expected: "from 0 to 1",
-            });
+            return Err(ConfigError::OutOfRange { key: "duplicate_rate", found, expected: "from 0 to 1" });
         }
         let plain = |name: &String| {
             !name.is_empty() && !name.contains(['"', '\\', '/']) && !name.contains(char::is_control)
         };
         if let Some(shop) = self.shops.iter().find(|name| !plain(name)) {
             let expected = "names without quotes, slashes and control characters";
-            return Err(ConfigError::OutOfRange {
-                key: "shops",
-                found: format!("{shop:?}"),
-                expected,
-            });
+            return Err(ConfigError::OutOfRange { key: "shops", found: format!("{shop:?}"), expected });
         }
         let agents = match self.agents {
             0 => {
                 let needed = self.rate_scale * f64::from(self.customers) / CUSTOMERS_PER_AGENT;
                 // A small pool needs some more, since calls bunch (the square-root rule of staffing).
-                ((needed + 2.3 * needed.sqrt()).round() as u32).clamp(AGENTS_MIN, AGENTS_MAX)
+                ((needed + 2.1 * needed.sqrt()).round() as u32).clamp(AGENTS_MIN, AGENTS_MAX)
             }
             n @ AGENTS_MIN..=AGENTS_MAX => n,
             n => {
                 let expected = "0 (as many as needed), or from 6 to 100,000";
-                return Err(ConfigError::OutOfRange {
-                    key: "agents",
-                    found: n.to_string(),
-                    expected,
-                });
+                return Err(ConfigError::OutOfRange { key: "agents", found: n.to_string(), expected });
             }
         };
         let start_ms = instant("start", &self.start)?;
@@ -249,11 +218,7 @@ impl Incident {
         let to_ms = from_ms + duration(&format!("incidents[{index}].lasting"), &self.lasting)?;
         let wrong = |expected: String| {
             let found = self.target.clone().unwrap_or_default();
-            ConfigError::Target {
-                index,
-                found,
-                expected,
-            }
+            ConfigError::Target { index, found, expected }
         };
         let among = |names: &[&str], default: &str| {
             let wanted = self.target.as_deref().unwrap_or(default);
@@ -267,9 +232,7 @@ impl Incident {
             IncidentKind::LateDelivery => among(&CARRIERS, "zto")?,
             IncidentKind::BadBatch => {
                 let wanted = self.target.as_deref().unwrap_or("sku-000");
-                let number = wanted
-                    .strip_prefix("sku-")
-                    .and_then(|digits| digits.parse().ok());
+                let number = wanted.strip_prefix("sku-").and_then(|digits| digits.parse().ok());
                 let known = number.filter(|number| *number < SKU_COUNT);
                 known.ok_or_else(|| wrong(format!("sku-000 to sku-{}", SKU_COUNT - 1)))?
             }
@@ -278,24 +241,17 @@ impl Incident {
             }
             IncidentKind::Outage | IncidentKind::BotDown => 0,
         };
-        Ok(Trouble {
-            kind: self.kind,
-            from_ms,
-            to_ms,
-            target,
-        })
+        Ok(Trouble { kind: self.kind, from_ms, to_ms, target })
     }
 }
 
 fn instant(key: &str, text: &str) -> Result<i64, ConfigError> {
-    let parsed = text
-        .parse::<Timestamp>()
-        .map_err(|source| ConfigError::Time {
-            key: key.into(),
-            found: text.into(),
-            expected: "an RFC 3339 time such as 2026-03-02T00:00:00Z",
-            source,
-        })?;
+    let parsed = text.parse::<Timestamp>().map_err(|source| ConfigError::Time {
+        key: key.into(),
+        found: text.into(),
+        expected: "an RFC 3339 time such as 2026-03-02T00:00:00Z",
+        source,
+    })?;
     Ok(parsed.as_millisecond())
 }
 

@@ -3,9 +3,7 @@
 
 use std::fmt::Write;
 
-use super::catalogue::{
-    BOT_ANSWERS, CHANNELS, COMPLAINT, GREETING, Intent, NUDGES, PHONE, SKILLS, VIP,
-};
+use super::catalogue::{BOT_ANSWERS, CHANNELS, COMPLAINT, GREETING, Intent, NUDGES, PHONE, SKILLS, VIP};
 use super::customers::customer_id;
 use super::dice::{Dice, Purpose};
 use super::emit::{Subject, numbered_twice, push_all, push_common, push_number};
@@ -91,19 +89,13 @@ impl Simulator {
         if customer.number != contact.customer {
             return;
         }
-        let order = contact
-            .order
-            .map(|(index, number)| (&self.orders[index as usize], number));
-        if order.is_some_and(|(order, number)| {
-            (order.customer, order.number) != (contact.customer, number)
-        }) {
+        let order = contact.order.map(|(index, number)| (&self.orders[index as usize], number));
+        if order.is_some_and(|(order, number)| (order.customer, order.number) != (contact.customer, number)) {
             return;
         }
         let number = customer.conversations;
         customer.conversations += 1;
-        let mut dice = self
-            .streams
-            .of(Purpose::Conversation, contact.customer, u64::from(number));
+        let mut dice = self.streams.of(Purpose::Conversation, contact.customer, u64::from(number));
         let proactive = contact.intent == Intent::Care;
         let channel = customer.pick_channel(&mut dice);
         let facts = contact.intent.facts();
@@ -128,31 +120,15 @@ impl Simulator {
             temper: customer.temper,
             patience_ms: customer.patience_ms * dice.log_normal(1.0, 0.7),
             entry_bot,
-            phase: if entry_bot {
-                Phase::Ask
-            } else {
-                Phase::Enqueue
-            },
+            phase: if entry_bot { Phase::Ask } else { Phase::Enqueue },
             epoch: 0,
             events: 0,
             agent: None,
-            bot_rounds: if entry_bot {
-                1 + dice.weighted(&[0.6, 0.3, 0.1]) as u8
-            } else {
-                0
-            },
+            bot_rounds: if entry_bot { 1 + dice.weighted(&[0.6, 0.3, 0.1]) as u8 } else { 0 },
             rounds,
             asked: proactive,
-            hold_at: if dice.chance(0.08) {
-                1 + dice.below(2) as u8
-            } else {
-                0
-            },
-            transfer_at: if dice.chance(0.06) && !proactive {
-                1
-            } else {
-                0
-            },
+            hold_at: if dice.chance(0.08) { 1 + dice.below(2) as u8 } else { 0 },
+            transfer_at: if dice.chance(0.06) && !proactive { 1 } else { 0 },
             ignored: dice.chance(0.05),
             ignored_before: false,
             resolved_said: true,
@@ -174,11 +150,7 @@ impl Simulator {
                 _ = write!(out, r#","skill":"{}""#, SKILLS[usize::from(c.skill)]);
             }
             if let Some((_, number)) = c.contact.order {
-                _ = write!(
-                    out,
-                    r#","order_id":"{}""#,
-                    order_id(c.contact.customer, number)
-                );
+                _ = write!(out, r#","order_id":"{}""#, order_id(c.contact.customer, number));
             }
         });
         self.go_on(index, 300.0, 3_000.0);
@@ -221,14 +193,8 @@ impl Simulator {
             Phase::Reopen => {
                 self.say(index, "conversation.reopened", |_, _| {});
                 let c = self.conversation_mut(index);
-                (
-                    c.reopened,
-                    c.rounds,
-                    c.hold_at,
-                    c.transfer_at,
-                    c.ignored,
-                    c.asked,
-                ) = (true, 1, 0, 0, false, false);
+                (c.reopened, c.rounds, c.hold_at, c.transfer_at, c.ignored, c.asked) =
+                    (true, 1, 0, 0, false, false);
                 self.then(index, Phase::Enqueue, 100.0, 700.0);
             }
             Phase::End => self.end_conversation(index),
@@ -283,9 +249,7 @@ impl Simulator {
         let resolved = self.dice(index).chance(0.82);
         let c = self.conversation_mut(index);
         (c.resolved, c.resolved_said) = (resolved, true);
-        self.say(index, "conversation.closed", |_, out| {
-            out.push_str(r#","resolved":true"#)
-        });
+        self.say(index, "conversation.closed", |_, out| out.push_str(r#","resolved":true"#));
         self.settle(index, false);
         self.then(index, Phase::Label, 800.0, 4_000.0);
     }
@@ -304,15 +268,7 @@ impl Simulator {
     pub(super) fn message(&mut self, index: u32, role: &str, auto: bool, text: &str) {
         let texts = self.config.texts;
         self.say(index, "conversation.message", |c, out| {
-            push_all(
-                out,
-                &[
-                    ",\"role\":\"",
-                    role,
-                    "\",\"auto\":",
-                    if auto { "true" } else { "false" },
-                ],
-            );
+            push_all(out, &[",\"role\":\"", role, "\",\"auto\":", if auto { "true" } else { "false" }]);
             if let (Some(agent), "agent") = (c.agent, role) {
                 push_agent(out, agent as usize);
             }
@@ -327,21 +283,13 @@ impl Simulator {
         self.say(index, kind, |_, out| push_agent(out, agent));
     }
 
-    pub(super) fn say(
-        &mut self,
-        index: u32,
-        kind: &str,
-        more: impl FnOnce(&Conversation, &mut String),
-    ) {
+    pub(super) fn say(&mut self, index: u32, kind: &str, more: impl FnOnce(&Conversation, &mut String)) {
         let c = &mut self.conversations[index as usize];
         let number = c.events;
         c.events += 1;
         let c = &self.conversations[index as usize];
-        let (customer, shop, channel) = (
-            c.contact.customer,
-            &self.config.shops[usize::from(c.shop)],
-            CHANNELS[usize::from(c.channel)],
-        );
+        let (customer, shop, channel) =
+            (c.contact.customer, &self.config.shops[usize::from(c.shop)], CHANNELS[usize::from(c.channel)]);
         let subject = Subject {
             topic: "conversations",
             key: customer_id(customer),
@@ -357,9 +305,7 @@ impl Simulator {
     }
 
     pub(super) fn agent_of(&self, index: u32) -> usize {
-        self.conversation(index)
-            .agent
-            .expect("only a conversation with an agent gets here") as usize
+        self.conversation(index).agent.expect("only a conversation with an agent gets here") as usize
     }
 
     pub(super) fn conversation(&self, index: u32) -> &Conversation {
@@ -371,17 +317,11 @@ impl Simulator {
     }
 
     pub(super) fn dice(&mut self, index: u32) -> &mut Dice {
-        self.conversations[index as usize]
-            .dice
-            .as_mut()
-            .expect("a conversation under way has its dice")
+        self.conversations[index as usize].dice.as_mut().expect("a conversation under way has its dice")
     }
 
     pub(super) fn take_dice(&mut self, index: u32) -> Dice {
-        self.conversations[index as usize]
-            .dice
-            .take()
-            .expect("a conversation under way has its dice")
+        self.conversations[index as usize].dice.take().expect("a conversation under way has its dice")
     }
 
     pub(super) fn put_dice(&mut self, index: u32, dice: Dice) {

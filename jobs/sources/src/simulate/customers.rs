@@ -89,19 +89,11 @@ impl Customer {
 
     /// The channel of one matter: mostly the customer's own.
     pub(super) fn pick_channel(&self, dice: &mut Dice) -> u8 {
-        if dice.chance(0.82) {
-            self.channel
-        } else {
-            dice.below(CHANNELS.len()) as u8
-        }
+        if dice.chance(0.82) { self.channel } else { dice.below(CHANNELS.len()) as u8 }
     }
 
     pub(super) fn mood(&self, at_ms: i64) -> f64 {
-        if self.mood == 0.0 {
-            0.0
-        } else {
-            self.mood * faded(at_ms - self.mood_at_ms)
-        }
+        if self.mood == 0.0 { 0.0 } else { self.mood * faded(at_ms - self.mood_at_ms) }
     }
 
     /// Something happened that annoys (positive) or pleases (negative).
@@ -128,12 +120,9 @@ impl Customer {
         let mut stays = [1.0; 2];
         for day in 0..7 {
             let at_ms = at_ms + day * DAY_MS;
-            let arrived = on_the_way
-                .clone()
-                .filter(|order| order.delivered_ms < at_ms);
-            let change: f64 = arrived
-                .map(|order| order.disappointment() * faded(at_ms - order.delivered_ms))
-                .sum();
+            let arrived = on_the_way.clone().filter(|order| order.delivered_ms < at_ms);
+            let change: f64 =
+                arrived.map(|order| order.disappointment() * faded(at_ms - order.delivered_ms)).sum();
             let mood = bounded(self.mood(at_ms) + change);
             let calm = self.leave_per_day * exp(mood);
             for (stays, treated) in stays.iter_mut().zip(treatments) {

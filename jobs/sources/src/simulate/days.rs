@@ -53,19 +53,12 @@ impl Simulator {
         let treated = customer.treated;
         let leaves = dice.chance(customer.leave_hazard(day_ms, treated));
         let leave_ms = day_ms + time_of_day_ms(&mut dice);
-        let visits = dice
-            .chance((customer.visits_per_day * self.config.rate_scale * weekday(day_ms)).min(0.95));
+        let visits =
+            dice.chance((customer.visits_per_day * self.config.rate_scale * weekday(day_ms)).min(0.95));
         let visit_ms = day_ms + time_of_day_ms(&mut dice);
         if leaves {
             let factor = customer.leave_factor(day_ms, customer.mood(day_ms), treated);
-            self.schedule(
-                leave_ms,
-                What::Leave {
-                    slot,
-                    customer: number,
-                    factor,
-                },
-            );
+            self.schedule(leave_ms, What::Leave { slot, customer: number, factor });
         }
         if visits {
             if dice.chance(VISITS_WITH_QUESTION) {
@@ -78,24 +71,13 @@ impl Simulator {
                 };
                 self.schedule(visit_ms, What::Contact(contact));
             } else if dice.chance(VISITS_WITH_ORDER) {
-                self.schedule(
-                    visit_ms,
-                    What::Buy {
-                        slot,
-                        customer: number,
-                    },
-                );
+                self.schedule(visit_ms, What::Buy { slot, customer: number });
             }
         }
         let annoyed = self.customers[slot as usize].mood(day_ms) - 0.5;
         if dice.chance(0.03 * annoyed.max(0.0)) {
-            let contact = Contact {
-                slot,
-                customer: number,
-                order: None,
-                intent: Intent::Complaint,
-                attempts: 0,
-            };
+            let contact =
+                Contact { slot, customer: number, order: None, intent: Intent::Complaint, attempts: 0 };
             self.schedule(day_ms + time_of_day_ms(&mut dice), What::Contact(contact));
         }
     }
@@ -103,20 +85,13 @@ impl Simulator {
     fn plan_order(&mut self, slot: u32, index: u32, day: i64, day_ms: i64) {
         let customer = &self.customers[slot as usize];
         let order = &self.orders[index as usize];
-        let mut dice = self
-            .streams
-            .of(Purpose::OrderDay, order.stream(), day as u64);
+        let mut dice = self.streams.of(Purpose::OrderDay, order.stream(), day as u64);
         let gives_back = dice.unit();
         let back_ms = day_ms + time_of_day_ms(&mut dice);
-        if order.can_be_given_back()
-            && gives_back < order.hazard(customer, day_ms, customer.treated)
-        {
+        if order.can_be_given_back() && gives_back < order.hazard(customer, day_ms, customer.treated) {
             let factor = order.factor(customer, day_ms, customer.treated);
             let epoch = order.epoch;
-            self.schedule(
-                back_ms,
-                What::Order(index, epoch, OrderStep::GiveBack { factor }),
-            );
+            self.schedule(back_ms, What::Order(index, epoch, OrderStep::GiveBack { factor }));
         }
         let order = &self.orders[index as usize];
         let customer = &self.customers[slot as usize];
@@ -142,19 +117,14 @@ impl Simulator {
         }
         // The dice fell at midnight; a treatment since then takes its share of the hazard away.
         let day = (now_ms - self.start_ms).div_euclid(DAY_MS);
-        let remains =
-            customer.leave_factor(now_ms, customer.mood(now_ms), customer.treated) / factor;
+        let remains = customer.leave_factor(now_ms, customer.mood(now_ms), customer.treated) / factor;
         let mut dice = self.streams.of(Purpose::Session, number, day as u64);
         if !dice.chance(remains) {
             return;
         }
         if self.config.truth {
             let (customer_id, mood) = (customer.id(), rounded(customer.mood(now_ms)));
-            self.truth.push(TruthRow::Left(CustomerLeft {
-                at_ms: now_ms,
-                customer_id,
-                mood,
-            }));
+            self.truth.push(TruthRow::Left(CustomerLeft { at_ms: now_ms, customer_id, mood }));
         }
         self.customers[slot as usize].left_ms = Some(now_ms);
     }
@@ -179,36 +149,23 @@ impl Simulator {
     pub(super) fn begin(&mut self) {
         for index in 0..self.agents.len() {
             let before_ms = self.start_ms - DAY_MS;
-            let Some(duty) = self.agents[index].shift_on(index, -1, before_ms, &self.streams)
-            else {
+            let Some(duty) = self.agents[index].shift_on(index, -1, before_ms, &self.streams) else {
                 continue;
             };
             if duty.to_ms > self.start_ms {
-                self.schedule(
-                    duty.from_ms.max(self.start_ms),
-                    What::Agent(index as u32, AgentStep::Come),
-                );
+                self.schedule(duty.from_ms.max(self.start_ms), What::Agent(index as u32, AgentStep::Come));
                 let break_ms = duty.break_from_ms;
                 if break_ms > self.start_ms {
                     self.schedule(break_ms, What::Agent(index as u32, AgentStep::Rest));
-                    self.schedule(
-                        duty.break_to_ms,
-                        What::Agent(index as u32, AgentStep::Return),
-                    );
+                    self.schedule(duty.break_to_ms, What::Agent(index as u32, AgentStep::Return));
                 }
                 self.schedule(duty.to_ms, What::Agent(index as u32, AgentStep::Go));
             }
         }
         for trouble in self.incidents.all().to_vec() {
             if trouble.kind == IncidentKind::Outage {
-                self.schedule(
-                    trouble.from_ms.max(self.start_ms),
-                    What::Desks { down: true },
-                );
-                self.schedule(
-                    trouble.to_ms.max(self.start_ms),
-                    What::Desks { down: false },
-                );
+                self.schedule(trouble.from_ms.max(self.start_ms), What::Desks { down: true });
+                self.schedule(trouble.to_ms.max(self.start_ms), What::Desks { down: false });
             }
         }
         if !self.config.warm_start {
@@ -217,12 +174,9 @@ impl Simulator {
         for slot in 0..self.customers.len() as u32 {
             for day in -WARM_DAYS..0 {
                 let customer = &self.customers[slot as usize];
-                let mut dice = self
-                    .streams
-                    .of(Purpose::CustomerDay, customer.number, day as u64);
+                let mut dice = self.streams.of(Purpose::CustomerDay, customer.number, day as u64);
                 let day_ms = self.start_ms + day * DAY_MS;
-                let orders =
-                    0.76 * customer.visits_per_day * self.config.rate_scale * weekday(day_ms);
+                let orders = 0.76 * customer.visits_per_day * self.config.rate_scale * weekday(day_ms);
                 if dice.chance(orders.min(0.95)) {
                     self.resume_order(slot, day_ms + time_of_day_ms(&mut dice));
                 }
@@ -231,12 +185,8 @@ impl Simulator {
     }
 
     pub(super) fn agent_step(&mut self, index: usize, step: AgentStep) {
-        let others_here = self
-            .agents
-            .iter()
-            .enumerate()
-            .filter(|(other, agent)| *other != index && agent.here())
-            .count();
+        let others_here =
+            self.agents.iter().enumerate().filter(|(other, agent)| *other != index && agent.here()).count();
         let agent = &mut self.agents[index];
         let before = agent.state();
         match step {
@@ -279,9 +229,7 @@ fn asks(order: &Order, customer: &Customer, day_ms: i64, dice: &mut Dice) -> (f6
             };
             (0.17, intent)
         }
-        OrderState::Shipped if late_days > 0.0 => {
-            ((0.38 * customer.temper).min(0.7), Intent::WhereIsMyOrder)
-        }
+        OrderState::Shipped if late_days > 0.0 => ((0.38 * customer.temper).min(0.7), Intent::WhereIsMyOrder),
         OrderState::Shipped => (0.13, Intent::WhereIsMyOrder),
         OrderState::Delivered => {
             let age = (day_ms - order.delivered_ms).div_euclid(DAY_MS);
@@ -298,18 +246,9 @@ fn asks(order: &Order, customer: &Customer, day_ms: i64, dice: &mut Dice) -> (f6
             let intent = if dice.chance(faulty / (faulty + calm)) {
                 Intent::QualityIssue
             } else {
-                let weights = [
-                    0.25 + 0.35 * technical,
-                    0.26,
-                    0.2,
-                    0.06 + 0.05 * late_days.min(4.0),
-                ];
-                [
-                    Intent::HowToUse,
-                    Intent::Invoice,
-                    Intent::ReturnHow,
-                    Intent::Complaint,
-                ][dice.weighted(&weights)]
+                let weights = [0.25 + 0.35 * technical, 0.26, 0.2, 0.06 + 0.05 * late_days.min(4.0)];
+                [Intent::HowToUse, Intent::Invoice, Intent::ReturnHow, Intent::Complaint]
+                    [dice.weighted(&weights)]
             };
             ((faulty + calm) * fades, intent)
         }

@@ -33,9 +33,7 @@ pub(super) struct Streams {
 
 impl Streams {
     pub(super) fn new(seed: u64) -> Self {
-        Self {
-            base: ChaCha8Rng::seed_from_u64(seed),
-        }
+        Self { base: ChaCha8Rng::seed_from_u64(seed) }
     }
 
     pub(super) fn of(&self, purpose: Purpose, entity: u64, step: u64) -> Dice {

@@ -47,10 +47,7 @@ impl Outbox {
             ordered: VecDeque::new(),
             recorded: BinaryHeap::new(),
             taken: 0,
-            day: DayText {
-                day: i64::MIN,
-                text: String::new(),
-            },
+            day: DayText { day: i64::MIN, text: String::new() },
         }
     }
 
@@ -72,39 +69,20 @@ impl Outbox {
         push_number(&mut json, number.into());
         push_all(
             &mut json,
-            &[
-                "\",\"source\":\"/",
-                subject.system,
-                "/",
-                subject.shop,
-                "\",\"type\":\"",
-                kind,
-            ],
+            &["\",\"source\":\"/", subject.system, "/", subject.shop, "\",\"type\":\"", kind],
         );
-        push_all(
-            &mut json,
-            &["\",\"subject\":\"", &subject.id, "\",\"time\":\""],
-        );
+        push_all(&mut json, &["\",\"subject\":\"", &subject.id, "\",\"time\":\""]);
         self.day.write(&mut json, time_ms);
         json.push_str(r#"","recordedtime":""#);
         self.day.write(&mut json, recorded_ms);
         json.push_str(r#"","data":{"#);
         data(&mut json);
         json.push_str("}}");
-        let event = SourceEvent {
-            topic: subject.topic,
-            key: subject.key,
-            time_ms,
-            json,
-        };
+        let event = SourceEvent { topic: subject.topic, key: subject.key, time_ms, json };
         let again = mix(chance) as f64 / u64::MAX as f64;
         if again < self.duplicate_rate {
-            let copy = SourceEvent {
-                topic: event.topic,
-                key: event.key.clone(),
-                time_ms,
-                json: event.json.clone(),
-            };
+            let copy =
+                SourceEvent { topic: event.topic, key: event.key.clone(), time_ms, json: event.json.clone() };
             self.take(event, recorded_ms);
             // The same bytes a second time, as when a sender retries.
             let copy_ms = time_ms + self.recording_ms(mix(chance ^ 1));
@@ -120,15 +98,9 @@ impl Outbox {
             return self.ordered.pop_front();
         }
         // What is still to happen is recorded at `now_ms + RECORDING_MS_MIN` or later.
-        let ready = self
-            .recorded
-            .peek()
-            .is_some_and(|next| finished || next.at_ms < now_ms + RECORDING_MS_MIN);
-        if ready {
-            self.recorded.pop().map(|next| next.event)
-        } else {
-            None
-        }
+        let ready =
+            self.recorded.peek().is_some_and(|next| finished || next.at_ms < now_ms + RECORDING_MS_MIN);
+        if ready { self.recorded.pop().map(|next| next.event) } else { None }
     }
 
     fn take(&mut self, event: SourceEvent, recorded_ms: i64) {
@@ -136,11 +108,7 @@ impl Outbox {
             self.ordered.push_back(event);
         } else {
             self.taken += 1;
-            self.recorded.push(Recorded {
-                at_ms: recorded_ms,
-                number: self.taken,
-                event,
-            });
+            self.recorded.push(Recorded { at_ms: recorded_ms, number: self.taken, event });
         }
     }
 
@@ -215,11 +183,7 @@ impl DayText {
 /// An instant as RFC 3339 with milliseconds.
 pub(super) fn rfc3339(at_ms: i64) -> String {
     let mut out = String::with_capacity(24);
-    DayText {
-        day: i64::MIN,
-        text: String::new(),
-    }
-    .write(&mut out, at_ms);
+    DayText { day: i64::MIN, text: String::new() }.write(&mut out, at_ms);
     out
 }
 
@@ -241,11 +205,7 @@ fn civil(day: i64) -> (i64, i64, i64) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * of_year + 2) / 153;
     let date = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     (year_of_era + era * 400 + i64::from(month <= 2), month, date)
 }
 
@@ -279,9 +239,7 @@ pub(super) fn push_number(out: &mut String, number: u64) {
             break;
         }
     }
-    digits[at..]
-        .iter()
-        .for_each(|digit| out.push(char::from(*digit)));
+    digits[at..].iter().for_each(|digit| out.push(char::from(*digit)));
 }
 
 pub(super) fn push_all(out: &mut String, parts: &[&str]) {
@@ -292,19 +250,11 @@ pub(super) fn push_all(out: &mut String, parts: &[&str]) {
 pub(super) fn push_common(out: &mut String, customer: u64, shop: &str, channel: &str) {
     out.push_str("\"customer_id\":\"cust-");
     push_number(out, customer);
-    push_all(
-        out,
-        &["\",\"shop\":\"", shop, "\",\"channel\":\"", channel, "\""],
-    );
+    push_all(out, &["\",\"shop\":\"", shop, "\",\"channel\":\"", channel, "\""]);
 }
 
 /// A number in hundredths as decimal text, without passing through a float's printing.
 pub(super) fn push_hundredths(out: &mut String, hundredths: i64) {
     let sign = if hundredths < 0 { "-" } else { "" };
-    _ = write!(
-        out,
-        "{sign}{}.{:02}",
-        hundredths.abs() / 100,
-        hundredths.abs() % 100
-    );
+    _ = write!(out, "{sign}{}.{:02}", hundredths.abs() / 100, hundredths.abs() % 100);
 }

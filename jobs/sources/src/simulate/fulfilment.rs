@@ -28,11 +28,7 @@ impl Simulator {
         }
         let index = self.add_order(slot, self.now_ms);
         self.say_order(index, "order.placed", |order, out| {
-            _ = write!(
-                out,
-                r#","amount_minor":{},"currency":"CNY""#,
-                order.amount_minor()
-            );
+            _ = write!(out, r#","amount_minor":{},"currency":"CNY""#, order.amount_minor());
             push_lines(out, order);
             _ = write!(out, r#","promised_at":"{}""#, rfc3339(order.promised_ms));
         });
@@ -42,15 +38,7 @@ impl Simulator {
         let epoch = order.epoch;
         self.schedule(
             self.now_ms + after_ms,
-            What::Order(
-                index,
-                epoch,
-                if pays {
-                    OrderStep::Pay
-                } else {
-                    OrderStep::TimeOut
-                },
-            ),
+            What::Order(index, epoch, if pays { OrderStep::Pay } else { OrderStep::TimeOut }),
         );
     }
 
@@ -67,11 +55,7 @@ impl Simulator {
             (OrderState::Shipped, order.delivered_ms, OrderStep::Deliver)
         } else {
             order.missing = false;
-            (
-                OrderState::Delivered,
-                (order.delivered_ms + KEPT_AFTER_MS).max(start_ms),
-                OrderStep::Keep,
-            )
+            (OrderState::Delivered, (order.delivered_ms + KEPT_AFTER_MS).max(start_ms), OrderStep::Keep)
         };
         order.state = state;
         self.schedule(at_ms, What::Order(index, epoch, step));
@@ -110,11 +94,7 @@ impl Simulator {
                 order.state = OrderState::Shipped;
                 let at_ms = order.delivered_ms;
                 self.say_order(index, "order.shipped", |order, out| {
-                    _ = write!(
-                        out,
-                        r#","carrier":"{}""#,
-                        CARRIERS[usize::from(order.carrier)]
-                    );
+                    _ = write!(out, r#","carrier":"{}""#, CARRIERS[usize::from(order.carrier)]);
                 });
                 self.schedule(at_ms, What::Order(index, epoch, OrderStep::Deliver));
             }
@@ -152,16 +132,10 @@ impl Simulator {
         if person.number == customer {
             person.feel(now_ms, disappointment);
         }
-        self.schedule(
-            now_ms + KEPT_AFTER_MS,
-            What::Order(index, epoch, OrderStep::Keep),
-        );
+        self.schedule(now_ms + KEPT_AFTER_MS, What::Order(index, epoch, OrderStep::Keep));
         if dice.chance(0.24) {
-            let at_ms = now_ms
-                + 6 * HOUR_MS
-                + dice
-                    .exponential(2.5 * DAY_MS as f64)
-                    .min(9.0 * DAY_MS as f64) as i64;
+            let at_ms =
+                now_ms + 6 * HOUR_MS + dice.exponential(2.5 * DAY_MS as f64).min(9.0 * DAY_MS as f64) as i64;
             self.schedule(at_ms, What::Order(index, epoch, OrderStep::Review));
         }
     }
@@ -173,9 +147,8 @@ impl Simulator {
         let causes = order.causes(customer, now_ms, None);
         let mut dice = self.streams.of(Purpose::OrderOutcome, order.stream(), 2);
         let felt = causes.product + 0.8 * causes.fault + causes.late + causes.service + causes.whim;
-        let score = (4.75 - 0.8 * felt * customer.temper + 0.7 * dice.normal())
-            .round()
-            .clamp(1.0, 5.0) as i64;
+        let score =
+            (4.75 - 0.8 * felt * customer.temper + 0.7 * dice.normal()).round().clamp(1.0, 5.0) as i64;
         let text = match score {
             1 | 2 => "质量不好,很失望",
             3 => "一般般吧",
@@ -195,9 +168,7 @@ impl Simulator {
         let order = &self.orders[index as usize];
         let customer = &self.customers[order.slot as usize];
         let day = (now_ms - self.start_ms).div_euclid(DAY_MS);
-        let mut dice = self
-            .streams
-            .of(Purpose::Order, order.stream(), 1 + day as u64);
+        let mut dice = self.streams.of(Purpose::Order, order.stream(), 1 + day as u64);
         // The dice fell at midnight; a treatment since then takes its share of the hazard away.
         if !dice.chance(order.factor(customer, now_ms, customer.treated) / factor) {
             return;
@@ -223,11 +194,7 @@ impl Simulator {
             self.schedule(at_ms, What::Order(index, epoch, OrderStep::Arrive));
         } else {
             // Nobody has seen the goods yet.
-            let reason = if matches!(reason, "late" | "service") {
-                reason
-            } else {
-                "changed_mind"
-            };
+            let reason = if matches!(reason, "late" | "service") { reason } else { "changed_mind" };
             self.say_order(index, "order.cancelled", |order, out| {
                 _ = write!(out, r#","actor":"customer","reason":"{reason}""#);
                 push_amount(order, out);
@@ -279,18 +246,8 @@ impl Simulator {
 
     fn add_order(&mut self, slot: u32, placed_ms: i64) -> u32 {
         let customer = &self.customers[slot as usize];
-        let mut dice = self.streams.of(
-            Purpose::Order,
-            customer.number << 20 | u64::from(customer.orders),
-            0,
-        );
-        let mut order = Order::plan(
-            (slot, customer),
-            placed_ms,
-            &mut dice,
-            &self.catalogue,
-            &self.incidents,
-        );
+        let mut dice = self.streams.of(Purpose::Order, customer.number << 20 | u64::from(customer.orders), 0);
+        let mut order = Order::plan((slot, customer), placed_ms, &mut dice, &self.catalogue, &self.incidents);
         let index = if let Some(index) = self.free_orders.pop() {
             // Plans of the one before must not fit.
             order.epoch = self.orders[index as usize].epoch + 1;
@@ -330,11 +287,7 @@ impl Simulator {
 }
 
 fn push_amount(order: &Order, out: &mut String) {
-    _ = write!(
-        out,
-        r#","amount_minor":{},"currency":"CNY""#,
-        order.amount_minor()
-    );
+    _ = write!(out, r#","amount_minor":{},"currency":"CNY""#, order.amount_minor());
 }
 
 fn push_lines(out: &mut String, order: &Order) {

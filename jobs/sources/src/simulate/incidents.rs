@@ -23,11 +23,7 @@ impl Incidents {
 
     /// What handle times of a skill are multiplied with.
     pub(super) fn slowness(&self, at_ms: i64, skill: usize) -> f64 {
-        if self.holds(IncidentKind::Aht, at_ms, Some(skill)) {
-            SLOWER
-        } else {
-            1.0
-        }
+        if self.holds(IncidentKind::Aht, at_ms, Some(skill)) { SLOWER } else { 1.0 }
     }
 
     pub(super) fn outage(&self, at_ms: i64) -> bool {

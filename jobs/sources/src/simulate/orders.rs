@@ -9,9 +9,8 @@ use super::incidents::{BAD_BATCH_FAULTY, Incidents};
 use super::truth::{Causes, rounded};
 
 /// Days after delivery in which an order can be returned, and how likely each is.
-const RETURN_DAYS: [f64; 15] = [
-    0.7, 1.25, 1.3, 1.15, 1.0, 0.85, 0.7, 0.35, 0.2, 0.15, 0.1, 0.1, 0.05, 0.05, 0.05,
-];
+const RETURN_DAYS: [f64; 15] =
+    [0.7, 1.25, 1.3, 1.15, 1.0, 0.85, 0.7, 0.35, 0.2, 0.15, 0.1, 0.1, 0.05, 0.05, 0.05];
 /// Hazard of returning on an average day after delivery when every cause is neutral.
 const RETURN_PER_DAY: f64 = 0.0075;
 /// Hazard of cancelling before shipping, in transit, and in transit after the promised time.
@@ -85,11 +84,8 @@ impl Order {
         for line in &mut lines[..line_count] {
             let sku = catalogue.pick(dice);
             let facts = &catalogue.skus[sku];
-            let faulty_share = if incidents.batch_bad(placed_ms, sku) {
-                BAD_BATCH_FAULTY
-            } else {
-                facts.faulty
-            };
+            let faulty_share =
+                if incidents.batch_bad(placed_ms, sku) { BAD_BATCH_FAULTY } else { facts.faulty };
             faulty |= dice.chance(faulty_share);
             product_log += facts.misleads_log / line_count as f64;
             *line = Line {
@@ -104,10 +100,9 @@ impl Order {
         let delay_ms = dice.between(2.0, 6.0) * DAY_MS as f64;
         let shipped_ms = placed_ms + (packing_ms as i64).clamp(HOUR_MS, 4 * DAY_MS);
         let delayed = incidents.carrier_delayed(shipped_ms, carrier);
-        let transit_ms =
-            (transit_ms as i64).min(9 * DAY_MS) + if delayed { delay_ms as i64 } else { 0 };
+        let transit_ms = (transit_ms as i64).min(9 * DAY_MS) + if delayed { delay_ms as i64 } else { 0 };
         // Promised to the full hour, so that it reads like a promise.
-        let promised_ms = (placed_ms + 88 * HOUR_MS).div_euclid(HOUR_MS) * HOUR_MS;
+        let promised_ms = (placed_ms + 96 * HOUR_MS).div_euclid(HOUR_MS) * HOUR_MS;
         Self {
             slot,
             customer: customer.number,
@@ -136,10 +131,7 @@ impl Order {
     }
 
     pub(super) fn amount_minor(&self) -> u64 {
-        self.lines()
-            .iter()
-            .map(|line| u64::from(line.unit_minor) * u64::from(line.quantity))
-            .sum()
+        self.lines().iter().map(|line| u64::from(line.unit_minor) * u64::from(line.quantity)).sum()
     }
 
     pub(super) fn lines(&self) -> &[Line] {
@@ -147,10 +139,7 @@ impl Order {
     }
 
     pub(super) fn can_be_given_back(&self) -> bool {
-        matches!(
-            self.state,
-            OrderState::Paid | OrderState::Shipped | OrderState::Delivered
-        )
+        matches!(self.state, OrderState::Paid | OrderState::Shipped | OrderState::Delivered)
     }
 
     /// Days after the promise, at delivery or, before it, at `at_ms`.
@@ -160,8 +149,7 @@ impl Order {
 
     /// What delivery will do, or did, to the customer's mood.
     pub(super) fn disappointment(&self) -> f64 {
-        0.35 * self.late_days(self.delivered_ms).min(4.0) + if self.faulty { 0.45 } else { 0.0 }
-            - 0.09
+        0.35 * self.late_days(self.delivered_ms).min(4.0) + if self.faulty { 0.45 } else { 0.0 } - 0.09
     }
 
     /// The hazards of being cancelled or returned on each of the next ten days, with each of two
@@ -205,22 +193,13 @@ impl Order {
             return 1.0;
         };
         // A contact mends what the shop did wrong; against habit and whim it does little.
-        let fault = if at_ms >= self.delivered_ms {
-            0.4 * self.fault_log()
-        } else {
-            0.0
-        };
+        let fault = if at_ms >= self.delivered_ms { 0.4 * self.fault_log() } else { 0.0 };
         let wrong = self.late_log(at_ms) + self.service_log.max(0.0) + fault;
         let relevance = 0.25 + 0.75 * wrong / (wrong + 0.5);
         1.0 - (customer.return_steerable * treated.kind.on_returning() * relevance).clamp(-0.5, 0.9)
     }
 
-    pub(super) fn causes(
-        &self,
-        customer: &Customer,
-        at_ms: i64,
-        treated: Option<Treated>,
-    ) -> Causes {
+    pub(super) fn causes(&self, customer: &Customer, at_ms: i64, treated: Option<Treated>) -> Causes {
         Causes {
             habit: rounded(customer.habit_log),
             product: rounded(self.product_log),
@@ -261,11 +240,7 @@ impl Order {
         }
         let age = (at_ms - self.delivered_ms) / DAY_MS;
         let likely = RETURN_DAYS.get(age as usize).copied().unwrap_or(0.0);
-        if likely == 0.0 {
-            0.0
-        } else {
-            RETURN_PER_DAY * likely * exp(others_log + self.late_log(at_ms))
-        }
+        if likely == 0.0 { 0.0 } else { RETURN_PER_DAY * likely * exp(others_log + self.late_log(at_ms)) }
     }
 
     fn early_log(&self, others_log: f64) -> f64 {
@@ -282,9 +257,6 @@ pub(super) fn payment(dice: &mut Dice) -> (bool, i64) {
     if dice.chance(0.035) {
         (false, 30 * MINUTE_MS)
     } else {
-        (
-            true,
-            2_000 + dice.exponential(70_000.0).min(1_500_000.0) as i64,
-        )
+        (true, 2_000 + dice.exponential(70_000.0).min(1_500_000.0) as i64)
     }
 }

@@ -19,18 +19,9 @@ impl Simulator {
         c.epoch += 1;
         let (skill, epoch, proactive) = (c.skill, c.epoch, c.contact.intent == Intent::Care);
         // Least loaded first, then longest idle, then by number.
-        let free = self
-            .agents
-            .iter()
-            .enumerate()
-            .filter(|(_, agent)| agent.can_take(skill));
-        let free = free.min_by_key(|(number, agent)| {
-            (
-                agent.load * 12 / agent.capacity,
-                agent.idle_since_ms,
-                *number,
-            )
-        });
+        let free = self.agents.iter().enumerate().filter(|(_, agent)| agent.can_take(skill));
+        let free = free
+            .min_by_key(|(number, agent)| (agent.load * 12 / agent.capacity, agent.idle_since_ms, *number));
         if let Some((agent, _)) = free {
             return self.accept(index, agent);
         }
@@ -46,9 +37,8 @@ impl Simulator {
     pub(super) fn fill(&mut self, agent: usize) {
         while self.agents[agent].has_room() {
             let conversations = &self.conversations;
-            let waits = |waiting: &Waiting| {
-                conversations[waiting.conversation as usize].epoch == waiting.epoch
-            };
+            let waits =
+                |waiting: &Waiting| conversations[waiting.conversation as usize].epoch == waiting.epoch;
             let Some(waiting) = self.queues.pull(&self.agents[agent], waits) else {
                 return;
             };
@@ -90,12 +80,7 @@ impl Simulator {
         self.say(index, "conversation.abandoned", |_, _| {});
         self.settle(index, true);
         let labelled = self.dice(index).chance(0.6);
-        self.then(
-            index,
-            if labelled { Phase::Label } else { Phase::End },
-            800.0,
-            4_000.0,
-        );
+        self.then(index, if labelled { Phase::Label } else { Phase::End }, 800.0, 4_000.0);
     }
 
     /// The agent waits for the question, or answers the one that was asked.
@@ -154,12 +139,7 @@ impl Simulator {
         };
         let agent = self.agent_of(index);
         self.say(index, "conversation.transferred", |_, out| {
-            _ = write!(
-                out,
-                r#","agent_id":"{}","to_skill":"{}""#,
-                agent_id(agent),
-                SKILLS[usize::from(to)]
-            );
+            _ = write!(out, r#","agent_id":"{}","to_skill":"{}""#, agent_id(agent), SKILLS[usize::from(to)]);
         });
         let c = self.conversation_mut(index);
         c.agent = None;
@@ -177,9 +157,7 @@ impl Simulator {
         let c = self.conversation(index);
         let odds = {
             let settles = c.contact.intent.facts().agent_settles;
-            settles / (1.0 - settles)
-                * self.agents[agent].care
-                * if c.ignored_before { 0.3 } else { 1.0 }
+            settles / (1.0 - settles) * self.agents[agent].care * if c.ignored_before { 0.3 } else { 1.0 }
         };
         let resolved = self.dice(index).chance(odds / (1.0 + odds));
         // Agents like to think that it is settled.
@@ -187,12 +165,7 @@ impl Simulator {
         let c = self.conversation_mut(index);
         (c.resolved, c.resolved_said) = (resolved, resolved_said);
         self.say(index, "conversation.closed", |c, out| {
-            _ = write!(
-                out,
-                r#","agent_id":"{}","resolved":{}"#,
-                agent_id(agent),
-                c.resolved_said
-            );
+            _ = write!(out, r#","agent_id":"{}","resolved":{}"#, agent_id(agent), c.resolved_said);
         });
         self.then_slowly(index, Phase::Wrap, 4_000.0, 22_000.0);
     }
@@ -230,9 +203,6 @@ impl Simulator {
         let skill = usize::from(c.skill);
         let agent = &self.agents[self.agent_of(index)];
         let crowding = 1.0 + 0.12 * f64::from(agent.load.saturating_sub(1));
-        SKILL_EFFORT[skill]
-            * agent.slowness
-            * crowding
-            * self.incidents.slowness(self.now_ms, skill)
+        SKILL_EFFORT[skill] * agent.slowness * crowding * self.incidents.slowness(self.now_ms, skill)
     }
 }

@@ -176,11 +176,7 @@ pub(super) struct Foresight {
 }
 
 impl Foresight {
-    const NOTHING: Self = Self {
-        within_1d: 0.0,
-        within_7d: 0.0,
-        from_3d_to_10d: 0.0,
-    };
+    const NOTHING: Self = Self { within_1d: 0.0, within_7d: 0.0, from_3d_to_10d: 0.0 };
 
     fn of(hazards: &[f64; 10]) -> Self {
         let keeps = |hazards: &[f64]| hazards.iter().map(|hazard| 1.0 - hazard).product::<f64>();
@@ -203,16 +199,8 @@ impl Foresight {
 }
 
 /// The rows of one customer and the open orders at a midnight.
-pub(super) fn rows_at_midnight(
-    customer: &Customer,
-    orders: &[Order],
-    at_ms: i64,
-    rows: &mut Vec<TruthRow>,
-) {
-    let contact = Some(Treated {
-        kind: Treatment::Contact,
-        at_ms,
-    });
+pub(super) fn rows_at_midnight(customer: &Customer, orders: &[Order], at_ms: i64, rows: &mut Vec<TruthRow>) {
+    let contact = Some(Treated { kind: Treatment::Contact, at_ms });
     let treated = customer.treated.filter(|treated| treated.works(at_ms));
     let (mut without, mut with) = (Foresight::NOTHING, Foresight::NOTHING);
     let mut open_orders = 0;
@@ -240,13 +228,9 @@ pub(super) fn rows_at_midnight(
     if customer.left_ms.is_some() && open_orders == 0 {
         return;
     }
-    let open = customer
-        .open_orders
-        .iter()
-        .map(|&index| &orders[index as usize]);
-    let on_the_way = open.filter(|order| {
-        matches!(order.state, OrderState::Paid | OrderState::Shipped) && !order.missing
-    });
+    let open = customer.open_orders.iter().map(|&index| &orders[index as usize]);
+    let on_the_way =
+        open.filter(|order| matches!(order.state, OrderState::Paid | OrderState::Shipped) && !order.missing);
     let [churn_7d, churn_7d_with] = customer.leave_within_7d(at_ms, [treated, contact], on_the_way);
     let gone = customer.left_ms.is_some();
     let churn = |probability: f64| if gone { 0.0 } else { rounded(probability) };
@@ -262,11 +246,7 @@ pub(super) fn rows_at_midnight(
         churn_1d: churn(customer.leave_hazard(at_ms, treated)),
         churn_7d: churn(churn_7d),
         churn_7d_effect: churn(churn_7d_with - churn_7d),
-        visits_per_day: if gone {
-            0.0
-        } else {
-            rounded(customer.visits_per_day)
-        },
+        visits_per_day: if gone { 0.0 } else { rounded(customer.visits_per_day) },
         treated: treated.is_some(),
     }));
 }

@@ -40,9 +40,8 @@ fn the_truth_is_honest() {
             _ => {}
         }
     }
-    let came = |at: Option<&i64>, from_ms: i64, to_ms: i64| {
-        at.is_some_and(|at| (from_ms..to_ms).contains(at))
-    };
+    let came =
+        |at: Option<&i64>, from_ms: i64, to_ms: i64| at.is_some_and(|at| (from_ms..to_ms).contains(at));
     let end_ms = world.end_ms;
     let (mut tomorrow, mut week, mut later, mut gone_tomorrow, mut gone_week) =
         (vec![], vec![], vec![], vec![], vec![]);
@@ -57,10 +56,8 @@ fn the_truth_is_honest() {
                     week.push((row.return_7d, came(at, row.at_ms, row.at_ms + 7 * DAY_MS)));
                 }
                 if sampled && row.at_ms + 10 * DAY_MS <= end_ms {
-                    later.push((
-                        row.return_3d_10d,
-                        came(at, row.at_ms + 3 * DAY_MS, row.at_ms + 10 * DAY_MS),
-                    ));
+                    later
+                        .push((row.return_3d_10d, came(at, row.at_ms + 3 * DAY_MS, row.at_ms + 10 * DAY_MS)));
                 }
             }
             TruthRow::Customer(row) if row.churn_1d > 0.0 => {
@@ -91,21 +88,13 @@ struct Trial {
 }
 
 fn trial(seed: u64, treat: bool) -> Trial {
-    let mut world = Simulator::new(Config {
-        seed,
-        ..small(8_000, 9)
-    })
-    .unwrap();
+    let mut world = Simulator::new(Config { seed, ..small(8_000, 9) }).unwrap();
     let midnight_ms = world.start_ms + DAY_MS;
     while world.now_ms < midnight_ms {
         world.next().unwrap();
     }
     let truth = world.take_truth();
-    let mut trial = Trial {
-        foreseen: [0.0; 2],
-        effect: [0.0; 2],
-        came: [0.0; 2],
-    };
+    let mut trial = Trial { foreseen: [0.0; 2], effect: [0.0; 2], came: [0.0; 2] };
     let mut chosen: HashSet<String> = HashSet::new();
     for row in truth {
         let TruthRow::Customer(row) = row else {
@@ -124,13 +113,9 @@ fn trial(seed: u64, treat: bool) -> Trial {
         }
         chosen.insert(row.customer_id);
     }
-    let open: HashSet<String> = (world.orders.iter())
-        .filter(|order| order.can_be_given_back())
-        .map(Order::id)
-        .collect();
-    let proactive = (world.by_ref())
-        .filter(|event| event.json.contains(r#""origin":"proactive""#))
-        .count();
+    let open: HashSet<String> =
+        (world.orders.iter()).filter(|order| order.can_be_given_back()).map(Order::id).collect();
+    let proactive = (world.by_ref()).filter(|event| event.json.contains(r#""origin":"proactive""#)).count();
     assert_eq!(proactive, if treat { chosen.len() } else { 0 });
     let end_ms = midnight_ms + 7 * DAY_MS;
     let mut counted = HashSet::new();
@@ -167,13 +152,7 @@ fn treatment_has_its_true_effect() {
     for (outcome, what) in ["returning", "leaving"].iter().enumerate() {
         let bound = 4.0 * (2.0 * -effect[outcome]).sqrt();
         let (came, effect) = (came[outcome], effect[outcome]);
-        assert!(
-            (came - effect).abs() < bound,
-            "{what}: changed by {came}, foreseen {effect:.1}"
-        );
-        assert!(
-            came < 0.4 * effect,
-            "{what}: changed by {came}, foreseen {effect:.1}"
-        );
+        assert!((came - effect).abs() < bound, "{what}: changed by {came}, foreseen {effect:.1}");
+        assert!(came < 0.4 * effect, "{what}: changed by {came}, foreseen {effect:.1}");
     }
 }

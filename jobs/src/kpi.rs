@@ -1,0 +1,116 @@
+//! `headsup kpi`: list, check, recompute.
+
+use std::path::PathBuf;
+
+use arrow::array::RecordBatch;
+use clap::{Args, Subcommand};
+use headsup_stream::format_duration_ms;
+
+use crate::output::thousands;
+use crate::sql::tokio_runtime;
+use crate::{Failure, Place, kpis, output};
+
+#[derive(Debug, Args)]
+pub struct KpiArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// What is computed: names, titles, windows, columns
+    List(Folder),
+    /// Check all files at once
+    Check(Folder),
+    /// Compute all KPIs from the stored facts and compare them with what the
+    /// pipeline showed last; exit code 3 if a row differs
+    Recompute {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        folder: Folder,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Folder {
+    /// A folder of KPI files instead of those built in
+    #[arg(long = "kpis", value_name = "DIR")]
+    folder: Option<PathBuf>,
+}
+
+pub fn kpi(args: &KpiArgs) -> Result<(), Failure> {
+    match &args.what {
+        What::List(folder) => list(folder),
+        What::Check(folder) => {
+            let count = kpis::load(folder.folder.as_deref())?.len();
+            output::print(&format!("{count} KPIs, no mistakes\n"))
+        }
+        What::Recompute { place, folder } => recompute(place, folder),
+    }
+}
+
+fn list(folder: &Folder) -> Result<(), Failure> {
+    let mut out = String::new();
+    for kpi in kpis::load(folder.folder.as_deref())? {
+        out += &format!("{}: {}\n", kpi.name, kpi.title);
+        let windowing = kpi.windowing;
+        let every = match windowing.slide_ms() {
+            slide if slide == windowing.size_ms() => String::new(),
+            slide => format!(" every {}", format_duration_ms(slide)),
+        };
+        out += &format!("  windows of {}{every}, corrections for {}", format_duration_ms(windowing.size_ms()), format_duration_ms(kpi.corrections_ms));
+        out += &match kpi.early_ms {
+            Some(ms) => format!(", early values every {}\n", format_duration_ms(ms)),
+            None => "\n".to_owned(),
+        };
+        let names: Vec<&str> = kpi.rows.fields().iter().map(|field| field.name().as_str()).collect();
+        out += &format!("  unit {}; by {}; values {}\n", kpi.unit, names[3..3 + kpi.key_count].join(", "), names[3 + kpi.key_count..names.len() - 3].join(", "));
+        for line in kpi.description.lines() {
+            out += &format!("  {line}\n");
+        }
+        out.push('\n');
+    }
+    output::print(&out)
+}
+
+fn recompute(place: &Place, folder: &Folder) -> Result<(), Failure> {
+    let kpis = kpis::load(folder.folder.as_deref())?;
+    let failed = |error: datafusion::error::DataFusionError| Failure::new(error.strip_backtrace());
+    let rows = headsup_runtime::recompute(&place.data, &kpis).map_err(failed)?;
+    let runtime = tokio_runtime()?;
+    let mut out = String::new();
+    let mut different = 0;
+    for (kpi, rows) in kpis.iter().zip(rows) {
+        let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
+        let differing = runtime.block_on(async {
+            let context = headsup_runtime::session(&place.data, &kpis).await?;
+            headsup_runtime::register_rows(&context, "recomputed", kpi.rows.clone(), rows)?;
+            let fields: Vec<String> = kpi.rows.fields().iter().map(|field| format!("\"{}\"", field.name())).collect();
+            let columns = fields[..fields.len() - 3].join(", ");
+            let name = &kpi.name;
+            // EXCEPT compares NULL with NULL as equal, and doubles by their bits.
+            let query = format!(
+                "SELECT 'recomputed' AS side, * FROM (SELECT {columns} FROM recomputed EXCEPT SELECT {columns} FROM kpi.\"{name}\" WHERE final) \
+                 UNION ALL SELECT 'shown' AS side, * FROM (SELECT {columns} FROM kpi.\"{name}\" WHERE final EXCEPT SELECT {columns} FROM recomputed)"
+            );
+            context.sql(&query).await?.collect().await
+        });
+        let differing = differing.map_err(failed)?;
+        let differing_rows: usize = differing.iter().map(RecordBatch::num_rows).sum();
+        different += differing_rows;
+        out += &format!("{:>14} rows  {}", thousands(count as u64), kpi.name);
+        if differing_rows == 0 {
+            out += ": as shown, to the bit\n";
+        } else {
+            let first: Vec<RecordBatch> = differing.iter().filter(|b| b.num_rows() > 0).take(1).map(|b| b.slice(0, b.num_rows().min(6))).collect();
+            let table = arrow::util::pretty::pretty_format_batches(&first).map_err(Failure::from_error)?;
+            out += &format!(": {differing_rows} differ\n{table}\n");
+        }
+    }
+    output::print(&out)?;
+    if different > 0 {
+        return Err(Failure { code: 3, message: format!("{different} rows differ from what the pipeline showed") });
+    }
+    Ok(())
+}

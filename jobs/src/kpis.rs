@@ -1,0 +1,53 @@
+//! Finding KPI files: those that came with the binary, or a folder's.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use headsup_operators::kpi::{Kpi, KpiError};
+
+use crate::Failure;
+
+/// Name and text of the files in `sql/kpis/`.
+const BUILT_IN: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/kpis.rs"));
+
+/// All KPIs of `folder`, or those that came with the binary.
+///
+/// # Errors
+/// All mistakes in all files at once.
+pub fn load(folder: Option<&Path>) -> Result<Vec<Arc<Kpi>>, Failure> {
+    let mut files: Vec<(String, String, String)> = Vec::new();
+    match folder {
+        None => {
+            for (name, sql) in BUILT_IN {
+                files.push((format!("sql/kpis/{name}.sql"), (*name).to_owned(), (*sql).to_owned()));
+            }
+        }
+        Some(folder) => {
+            let usage = |message: String| Failure { code: 2, message };
+            let entries = std::fs::read_dir(folder)
+                .map_err(|error| usage(format!("cannot read the KPIs in {}: {error}", folder.display())))?;
+            for entry in entries {
+                let path = entry.map_err(|error| usage(format!("cannot read {}: {error}", folder.display())))?.path();
+                if path.extension().is_none_or(|extension| extension != "sql") {
+                    continue;
+                }
+                let sql = std::fs::read_to_string(&path)
+                    .map_err(|error| usage(format!("cannot read {}: {error}", path.display())))?;
+                let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+                files.push((path.display().to_string(), name, sql));
+            }
+            files.sort();
+            if files.is_empty() {
+                return Err(usage(format!("there are no KPIs (*.sql) in {}", folder.display())));
+            }
+        }
+    }
+    let (kpis, mistakes): (Vec<_>, Vec<_>) =
+        files.iter().map(|(file, name, sql)| Kpi::parse(file, name, sql)).partition(Result::is_ok);
+    if mistakes.is_empty() {
+        return Ok(kpis.into_iter().flatten().map(Arc::new).collect());
+    }
+    let mistakes: Vec<String> =
+        mistakes.into_iter().filter_map(Result::err).map(|error: KpiError| error.to_string()).collect();
+    Err(Failure { code: 2, message: mistakes.join("\n       ") })
+}

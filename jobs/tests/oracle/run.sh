@@ -1,0 +1,38 @@
+#!/bin/sh
+# Real data against independent engines: run.sh HEADSUP-BINARY
+# HEADSUP_TEST_DATA names the folder with bank_calls/, online_retail/ and
+# call_centre_simulated/; without it there is nothing to compare with.
+set -eu
+headsup=$1
+here=$(cd "$(dirname "$0")" && pwd)
+data=${HEADSUP_TEST_DATA:-}
+if [ -z "$data" ]; then
+    echo "oracle: HEADSUP_TEST_DATA is not set; real data is not compared" >&2
+    exit 0
+fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/headsup/oracle"
+if ! "$cache/bin/python" -c 'import duckdb' 2>/dev/null; then
+    echo "oracle: installing duckdb and pandas for the comparison" >&2
+    python3 -m venv "$cache" && "$cache/bin/pip" install --quiet -r "$here/requirements.txt"
+fi
+python="$cache/bin/python"
+none="$work/no-kpis"
+mkdir "$none"
+cp "$here/kpi.sql" "$none/daily.sql"
+
+# import NAME KIND FILE...: into a log of its own, through the pipeline, and out by SQL.
+compare() {
+    name=$1 kind=$2 oracle=$3; shift 3
+    "$headsup" import --data "$work/$name" "$kind" "$@" >"$work/$name.summary"
+    "$headsup" run --data "$work/$name" --until-end --kpis "$none"
+    "$headsup" sql --data "$work/$name" --kpis "$none" --format csv "$("$python" "$here/$oracle" --sql)" >"$work/$name.ours.csv"
+    "$python" "$here/$oracle" "$@" "$work/$name.oracle.csv"
+    "$python" "$here/$oracle" --compare "$work/$name.ours.csv" "$work/$name.oracle.csv"
+    "$headsup" kpi recompute --data "$work/$name" --kpis "$none"
+}
+compare january bank-calls bank_calls.py "$data/bank_calls/01_January.tsv.gz"
+compare march bank-calls bank_calls.py "$data/bank_calls/03_March.tsv.gz"
+compare retail online-retail online_retail.py "$data/online_retail/online_retail_II.parquet"
+compare centre call-centre call_centre.py "$data/call_centre_simulated/calls.csv.gz"

@@ -1,0 +1,203 @@
+//! The operators together: the same events give the same bits, however they come.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use headsup_events::{Chunk, Decoder, Limits};
+use headsup_operators::facts::Table;
+use headsup_operators::kpi::{Kpi, KpiWindows};
+use headsup_operators::{ContactLimits, Pipeline, PipelineConfig};
+use headsup_sources::simulate::{Config, Simulator};
+use headsup_stream::Accounting;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Long after all events.
+const APPENDED_AT_MS: i64 = 4_000_000_000_000;
+
+fn kpis() -> Vec<Arc<Kpi>> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sql/kpis");
+    let mut files: Vec<_> = std::fs::read_dir(folder).expect("sql/kpis").map(|e| e.expect("entry").path()).collect();
+    files.sort();
+    let kpi = |file: std::path::PathBuf| {
+        let name = file.file_stem().expect("name").to_string_lossy().into_owned();
+        let sql = std::fs::read_to_string(&file).expect("readable");
+        Arc::new(Kpi::parse(&file.display().to_string(), &name, &sql).unwrap_or_else(|e| panic!("{e}")))
+    };
+    files.into_iter().map(kpi).collect()
+}
+
+/// A simulated morning: time, customer, JSON.
+fn events() -> Vec<(i64, String, String)> {
+    let config = Config { customers: 1_500, days: 1, truth: false, ..Config::default() };
+    let simulator = Simulator::new(config).expect("a world");
+    let mut events: Vec<_> = simulator.map(|event| (event.time_ms, event.key, event.json)).collect();
+    let middle = events[events.len() / 2].0;
+    events.retain(|(time, ..)| *time < middle);
+    assert!(events.len() > 1_000, "{}", events.len());
+    events
+}
+
+struct Result {
+    /// Final rows of all KPIs, as text, sorted.
+    rows: Vec<String>,
+    /// All rows in order, with their revisions.
+    history: Vec<String>,
+    facts: BTreeMap<Table, Vec<RecordBatch>>,
+    accounting: Accounting,
+}
+
+fn text(kpi: &str, batch: &RecordBatch, row: usize, columns: usize) -> String {
+    let options = FormatOptions::new().with_null("NULL");
+    let cells: Vec<String> = (0..columns)
+        .map(|column| {
+            ArrayFormatter::try_new(batch.column(column), &options).expect("formats").value(row).to_string()
+        })
+        .collect();
+    format!("{kpi} {}", cells.join(" "))
+}
+
+/// Runs the pipeline over partitions of lines, `cut` lines a batch, the partitions
+/// in turn.
+fn run(kpis: &[Arc<Kpi>], partitions: &[Vec<&str>], cut: usize) -> Result {
+    let mut pipeline = Pipeline::new(PipelineConfig {
+        partitions: partitions.len(),
+        disorder_ms_max: 2_000,
+        lateness_ms_max: 600_000,
+        contacts: ContactLimits::default(),
+        queue_tick_ms: 10_000,
+        store: Table::ALL.to_vec(),
+        kpis: kpis.to_vec(),
+        profile: false,
+    });
+    let mut decoder = Decoder::new(Limits::default(), Pipeline::columns());
+    let mut result = Result { rows: vec![], history: vec![], facts: BTreeMap::new(), accounting: Accounting::default() };
+    let mut take = |output: headsup_operators::Output| {
+        for (table, batch) in output.facts {
+            result.facts.entry(table).or_default().push(batch);
+        }
+        for (place, batch) in output.rows {
+            let is_final = batch.column(batch.num_columns() - 2).clone();
+            let is_final = arrow::array::AsArray::as_boolean(&is_final);
+            for row in 0..batch.num_rows() {
+                let name = &kpis[place].name;
+                result.history.push(text(name, &batch, row, batch.num_columns()));
+                if is_final.value(row) {
+                    result.rows.push(text(name, &batch, row, batch.num_columns() - 3));
+                }
+            }
+        }
+    };
+    let longest = partitions.iter().map(Vec::len).max().unwrap_or(0);
+    for begin in (0..longest).step_by(cut) {
+        for (place, lines) in partitions.iter().enumerate() {
+            let part = &lines[begin.min(lines.len())..(begin + cut).min(lines.len())];
+            if !part.is_empty() {
+                let chunk = Chunk::of_lines(&part.join("\n"), begin as u64, APPENDED_AT_MS);
+                let decoded = decoder.decode(&chunk);
+                let quarantined = decoded.quarantined.len() as u64;
+                pipeline.push(place, decoded, quarantined);
+            }
+            if begin + cut >= lines.len() {
+                pipeline.end(place);
+            }
+        }
+        take(pipeline.advance().expect("KPIs evaluate"));
+    }
+    take(pipeline.advance().expect("KPIs evaluate"));
+    for accounting in pipeline.accounting() {
+        result.accounting += accounting;
+    }
+    assert_eq!(result.accounting.pending(), 0, "{}", result.accounting);
+    assert!(pipeline.refused().all(|(_, refused)| refused == 0));
+    result.rows.sort();
+    result
+}
+
+fn by_customer<'a>(events: &'a [(i64, String, String)], partitions: usize) -> Vec<Vec<&'a str>> {
+    let mut parts = vec![Vec::new(); partitions];
+    for (_, key, json) in events {
+        let place = key.bytes().fold(7usize, |h, b| h.wrapping_mul(31).wrapping_add(b.into())) % partitions;
+        parts[place].push(json.as_str());
+    }
+    parts
+}
+
+fn shuffled(events: &[(i64, String, String)], seed: u64) -> Vec<(i64, String, String)> {
+    let mut dice = ChaCha8Rng::seed_from_u64(seed);
+    let mut keyed: Vec<_> = events.iter().map(|event| (event.0 + dice.random_range(0..2_000), event.clone())).collect();
+    keyed.sort_by_key(|(at, _)| *at);
+    let shuffled: Vec<_> = keyed.into_iter().map(|(_, event)| event).collect();
+    assert_ne!(shuffled, events);
+    shuffled
+}
+
+#[test]
+fn the_same_events_give_the_same_bits() {
+    let kpis = kpis();
+    let events = events();
+    let one = run(&kpis, &by_customer(&events, 1), usize::MAX >> 1);
+    assert!(one.rows.len() > 1_000, "{}", one.rows.len());
+    assert_eq!(one.accounting.applied, events.len() as u64);
+
+    let many = run(&kpis, &by_customer(&events, 1), events.len() / 1_000 + 1);
+    assert_eq!(one.rows, many.rows, "1,000 batches");
+    assert_eq!(one.history, many.history, "1,000 batches, with early values and revisions");
+
+    let eight = run(&kpis, &by_customer(&events, 8), 50);
+    assert_eq!(one.rows, eight.rows, "8 partitions");
+    assert_eq!(one.history, eight.history, "8 partitions, with early values and revisions");
+
+    for seed in 0..3 {
+        let shuffled = shuffled(&events, seed);
+        let disordered = run(&kpis, &by_customer(&shuffled, 1), 100);
+        assert_eq!(one.history, disordered.history, "shuffled with seed {seed}");
+        let both = run(&kpis, &by_customer(&shuffled, 8), 13);
+        assert_eq!(one.history, both.history, "shuffled with seed {seed}, 8 partitions");
+        assert_eq!(both.accounting.late, 0);
+    }
+}
+
+#[test]
+fn copies_change_nothing() {
+    let kpis = kpis();
+    let events = events();
+    let once = run(&kpis, &by_customer(&events, 2), 100);
+    let mut dice = ChaCha8Rng::seed_from_u64(9);
+    let mut twice: Vec<_> = events.iter().map(|event| (event.0, event.clone())).collect();
+    let copies: Vec<_> =
+        events.iter().step_by(3).map(|event| (event.0 + dice.random_range(0..500_000), event.clone())).collect();
+    let count = copies.len() as u64;
+    twice.extend(copies);
+    twice.sort_by_key(|(at, _)| *at);
+    let twice: Vec<_> = twice.into_iter().map(|(_, event)| event).collect();
+    let run_twice = run(&kpis, &by_customer(&twice, 2), 100);
+    assert_eq!(once.history, run_twice.history);
+    assert_eq!(run_twice.accounting.duplicate, count);
+}
+
+#[test]
+fn batch_over_the_facts_is_the_stream() {
+    let kpis = kpis();
+    let events = events();
+    let live = run(&kpis, &by_customer(&events, 4), 200);
+    let mut rows = Vec::new();
+    for kpi in &kpis {
+        let mut windows = KpiWindows::new(kpi.clone());
+        // In another order than they came: last batch first.
+        for (table, batches) in &live.facts {
+            for batch in batches.iter().rev() {
+                windows.absorb(*table, batch).expect("evaluates");
+            }
+        }
+        let mut batches = Vec::new();
+        windows.finish(&mut batches).expect("evaluates");
+        for batch in &batches {
+            rows.extend((0..batch.num_rows()).map(|row| text(&kpi.name, batch, row, batch.num_columns() - 3)));
+        }
+    }
+    rows.sort();
+    assert_eq!(live.rows, rows);
+}

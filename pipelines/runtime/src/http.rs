@@ -1,0 +1,123 @@
+//! The built-in page, `/metrics`, `/healthz`, `/readyz`, and what the page reads.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State as Shared;
+use axum::http::{StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{Html, IntoResponse, Json, Response};
+use axum::routing::get;
+use futures_util::stream;
+use headsup_stream::Accounting;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::board::Board;
+use crate::metrics;
+
+const PAGE: &str = include_str!("../../../dashboards/live/index.html");
+/// How often the page is told of changes at most.
+const PAGE_EVERY: Duration = Duration::from_millis(250);
+
+/// Serves `board` at `listen` in a thread of its own, until the process ends.
+///
+/// # Errors
+/// The address is taken or not ours.
+pub fn serve(board: Arc<Board>, listen: &str) -> std::io::Result<SocketAddr> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let listener = runtime.block_on(TcpListener::bind(listen))?;
+    let address = listener.local_addr()?;
+    std::thread::Builder::new().name("http".to_owned()).spawn(move || {
+        let routes = Router::new()
+            .route("/", get(|| async { Html(PAGE) }))
+            .route("/metrics", get(metrics_page))
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
+            .route("/live", get(live))
+            .route("/live/events", get(events))
+            .with_state(board);
+        // It only returns on an error of the listener, and there is nobody to tell
+        // but the log; the pipeline goes on without.
+        if let Err(error) = runtime.block_on(async { axum::serve(listener, routes).await }) {
+            eprintln!("headsup: the page is no longer served: {error}");
+        }
+    })?;
+    Ok(address)
+}
+
+async fn metrics_page(Shared(board): Shared<Arc<Board>>) -> Response {
+    let state = board.read(Clone::clone);
+    match metrics::render(&state) {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+/// Ready once every partition has shown an event, and as long as nothing failed.
+async fn ready(Shared(board): Shared<Arc<Board>>) -> (StatusCode, String) {
+    board.read(|state| match (&state.failure, state.watermark_ms) {
+        (Some(failure), _) => (StatusCode::SERVICE_UNAVAILABLE, format!("failed: {failure}\n")),
+        (None, None) => (StatusCode::SERVICE_UNAVAILABLE, "waiting for events of every partition\n".to_owned()),
+        (None, Some(_)) => (StatusCode::OK, "ready\n".to_owned()),
+    })
+}
+
+async fn live(Shared(board): Shared<Arc<Board>>) -> Json<Value> {
+    Json(snapshot(&board))
+}
+
+/// The same as `/live`, pushed as server-sent events whenever it changes.
+async fn events(Shared(board): Shared<Arc<Board>>) -> impl IntoResponse {
+    let changes = stream::unfold((board, None), async |(board, seen)| {
+        loop {
+            let version = board.read(|state| state.version);
+            if seen != Some(version) {
+                let event = Event::default().data(snapshot(&board).to_string());
+                if seen.is_some() {
+                    tokio::time::sleep(PAGE_EVERY).await;
+                }
+                return Some((Ok::<_, Infallible>(event), (board, Some(version))));
+            }
+            tokio::time::sleep(PAGE_EVERY).await;
+        }
+    });
+    Sse::new(changes).keep_alive(KeepAlive::default())
+}
+
+/// What the page shows, as JSON.
+fn snapshot(board: &Board) -> Value {
+    board.read(|state| {
+        let mut total = Accounting::default();
+        for partition in &state.partitions {
+            total += partition.accounting;
+        }
+        let outcomes: BTreeMap<&str, u64> = total.outcomes().into_iter().collect();
+        json!({
+            "watermark_ms": state.watermark_ms.filter(|&ms| ms != i64::MAX),
+            "ended": state.ended,
+            "failure": state.failure,
+            "events": {"read": total.read, "pending": total.pending(), "outcomes": outcomes},
+            "behind": state.partitions.iter().filter_map(|partition| partition.behind).sum::<u64>(),
+            "quarantined": state.quarantined,
+            "kpis": state.kpis.iter().map(|kpi| json!({
+                "name": kpi.name,
+                "title": kpi.title,
+                "unit": kpi.unit,
+                "values": kpi.values,
+                "trend": kpi.trend,
+                "series": kpi.series.iter().map(|(series, point)| json!({
+                    "grouped_by": series.grouped_by,
+                    "keys": series.keys,
+                    "window_end_ms": point.window_end_ms,
+                    "final": point.is_final,
+                    "values": point.values,
+                })).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
+        })
+    })
+}

@@ -1,0 +1,520 @@
+//! Reads the input, drives the operators, writes what comes out.
+//!
+//! A thread per partition reads and decodes; the caller's thread runs the
+//! operators; one thread writes. Channels between them are bounded, so the slowest
+//! sets the pace and memory stays flat.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Select, Sender, TryRecvError, bounded};
+use headsup_connectors::{EventLog, Lines, LogError, Record, Store, StoreError};
+use headsup_events::{Decoded, Decoder, Quarantined, format_rfc3339_ms};
+use headsup_operators::kpi::Kpi;
+use headsup_operators::{Output, Pipeline, PipelineConfig, Profile};
+use headsup_stream::Accounting;
+
+use crate::board::{BATCH_SECONDS, Board, PartitionBoard};
+use crate::config::Config;
+
+/// Where events come from.
+pub enum Input {
+    /// Files of JSON lines (plain, gzip, zstd); `-` is standard input. Each is a
+    /// partition.
+    Files(Vec<PathBuf>),
+    /// Topics of the log, all partitions, from the beginning.
+    Log(Arc<dyn EventLog>, Vec<String>),
+}
+
+/// What a run is to do.
+pub struct Job {
+    /// The configuration.
+    pub config: Config,
+    /// The KPIs to compute.
+    pub kpis: Vec<Arc<Kpi>>,
+    /// Where tables are written: `facts/`, `kpi_history/`, `quarantine/`. They
+    /// replace those of an earlier run.
+    pub data: PathBuf,
+    /// Stop when the input is drained; time then goes to its end and every window
+    /// is final.
+    pub until_end: bool,
+    /// Measure where the time goes.
+    pub profile: bool,
+}
+
+/// What a run has done.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Per partition: its name and what became of its records.
+    pub partitions: Vec<(String, Accounting)>,
+    /// Rows written, by table.
+    pub rows: Vec<(String, u64)>,
+    /// Facts that came when all windows of a KPI that hold them were final, by KPI.
+    pub refused: Vec<(String, u64)>,
+    /// Where the time went: thread and step, time.
+    pub profile: Vec<(&'static str, Duration)>,
+}
+
+impl Report {
+    /// The account of all partitions together.
+    pub fn accounting(&self) -> Accounting {
+        let mut total = Accounting::default();
+        for (_, accounting) in &self.partitions {
+            total += *accounting;
+        }
+        total
+    }
+}
+
+/// Why a run stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Reading the log or a file.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Writing a table.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Evaluating a KPI.
+    #[error("cannot evaluate the KPIs")]
+    Kpi(#[source] datafusion::error::DataFusionError),
+    /// A thread panicked; its message is on standard error.
+    #[error("the {0} thread has stopped unexpectedly")]
+    Thread(&'static str),
+}
+
+/// Chunks decoded ahead of the operators, per partition.
+const AHEAD: usize = 2;
+/// Outputs waiting to be written.
+const OUTPUTS: usize = 16;
+
+enum Read {
+    Batch(Box<Decoded>, u64),
+    /// Nothing more for now.
+    CaughtUp,
+    End,
+    Failed(LogError),
+}
+
+struct Source {
+    name: String,
+    /// Topic and partition, of a log.
+    place: Option<(String, u32)>,
+    receiver: Receiver<Read>,
+    caught_up: bool,
+    ended: bool,
+    behind: Option<u64>,
+    quiet_since: Instant,
+}
+
+enum Write {
+    Output(Output),
+    Quarantined(String, Vec<Quarantined>),
+}
+
+/// Runs the pipeline until the input ends (with `until_end`) or `stop` is set.
+///
+/// # Errors
+/// An input that cannot be read, or a table that cannot be written.
+pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -> Result<Report, RunError> {
+    let mut store = Store::open(&job.data)?;
+    store.clear(&["facts", "kpi_history", "quarantine"])?;
+    let quit = Arc::new(AtomicBool::new(false));
+    let (mut sources, readers, log) = open(&job, input, &quit)?;
+    let mut pipeline = Pipeline::new(PipelineConfig {
+        partitions: sources.len(),
+        disorder_ms_max: job.config.disorder_ms_max,
+        lateness_ms_max: job.config.lateness_ms_max,
+        contacts: job.config.contacts,
+        queue_tick_ms: job.config.queue_tick_ms,
+        store: job.config.store_tables.clone(),
+        kpis: job.kpis.clone(),
+        profile: job.profile,
+    });
+    board.update(|state| {
+        state.partitions = sources
+            .iter()
+            .map(|source| PartitionBoard { name: source.name.clone(), ..PartitionBoard::default() })
+            .collect();
+    });
+    let (sender, receiver) = bounded(OUTPUTS);
+    let writer = {
+        let (board, kpis) = (board.clone(), job.kpis.clone());
+        let (flush, series_max) = (job.config.store_flush_ms, job.config.metrics_series_max);
+        std::thread::Builder::new()
+            .name("write".to_owned())
+            .spawn(move || write(store, &kpis, &receiver, &board, Duration::from_millis(flush as u64), series_max))
+            .map_err(|_| RunError::Thread("write"))?
+    };
+    let outcome = drive(&job, &mut pipeline, &mut sources, log.as_deref(), &sender, board, stop);
+    quit.store(true, Ordering::Relaxed);
+    drop(sender);
+    // Readers notice that nobody listens, or that they are to quit.
+    let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
+    drop(sources);
+    let mut decode = Duration::ZERO;
+    let mut read = Duration::ZERO;
+    for reader in readers {
+        let (reading, decoding) = reader.join().map_err(|_| RunError::Thread("read"))?;
+        read += reading;
+        decode += decoding;
+    }
+    let (rows, writing) = writer.join().map_err(|_| RunError::Thread("write"))??;
+    outcome?;
+    let Profile { dedup, reorder, contacts, windows } = pipeline.profile();
+    board.update(|state| state.ended = job.until_end);
+    Ok(Report {
+        partitions: names.into_iter().zip(pipeline.accounting()).collect(),
+        rows,
+        refused: pipeline.refused().map(|(name, count)| (name.to_owned(), count)).collect(),
+        profile: vec![
+            ("read", read),
+            ("decode", decode),
+            ("dedup", dedup),
+            ("reorder", reorder),
+            ("contacts", contacts),
+            ("windows", windows),
+            ("write", writing),
+        ],
+    })
+}
+
+type Readers = Vec<JoinHandle<(Duration, Duration)>>;
+
+fn open(job: &Job, input: Input, quit: &Arc<AtomicBool>) -> Result<(Vec<Source>, Readers, Option<Arc<dyn EventLog>>), RunError> {
+    let mut sources = Vec::new();
+    let mut readers = Vec::new();
+    let decoder = || Decoder::new(job.config.limits, Pipeline::columns());
+    let mut source = |name: String, place, behind, body: Box<dyn FnOnce(Sender<Read>) -> (Duration, Duration) + Send>| {
+        let (sender, receiver) = bounded(AHEAD);
+        let thread = std::thread::Builder::new()
+            .name(format!("read {name}"))
+            .spawn(move || body(sender))
+            .map_err(|_| RunError::Thread("read"))?;
+        readers.push(thread);
+        sources.push(Source { name, place, receiver, caught_up: false, ended: false, behind, quiet_since: Instant::now() });
+        Ok::<_, RunError>(())
+    };
+    match input {
+        Input::Files(paths) => {
+            for path in paths {
+                let lines = Lines::open(&path)?;
+                let decoder = decoder();
+                let name = path.display().to_string();
+                source(name, None, None, Box::new(move |sender| read_lines(lines, decoder, &sender)))?;
+            }
+            Ok((sources, readers, None))
+        }
+        Input::Log(log, topics) => {
+            for topic in log.topics()? {
+                if !topics.contains(&topic.name) {
+                    continue;
+                }
+                for (partition, &end) in topic.end_offsets.iter().enumerate() {
+                    let reader = log.reader(&topic.name, partition as u32, 0)?;
+                    let decoder = decoder();
+                    let until = job.until_end.then_some(end);
+                    let quit = quit.clone();
+                    source(
+                        format!("{}/{partition}", topic.name),
+                        Some((topic.name.clone(), partition as u32)),
+                        Some(end),
+                        Box::new(move |sender| read_log(reader, until, decoder, &sender, &quit)),
+                    )?;
+                }
+            }
+            Ok((sources, readers, Some(log)))
+        }
+    }
+}
+
+fn read_lines(mut lines: Lines, mut decoder: Decoder, sender: &Sender<Read>) -> (Duration, Duration) {
+    let (mut reading, mut decoding) = (Duration::ZERO, Duration::ZERO);
+    loop {
+        let started = Instant::now();
+        let chunk = lines.next();
+        reading += started.elapsed();
+        let message = match chunk {
+            Ok(Some(chunk)) => {
+                let started = Instant::now();
+                let decoded = decoder.decode(&chunk);
+                decoding += started.elapsed();
+                Read::Batch(Box::new(decoded), 0)
+            }
+            Ok(None) => Read::End,
+            Err(error) => Read::Failed(error),
+        };
+        let last = !matches!(message, Read::Batch(..));
+        if sender.send(message).is_err() || last {
+            return (reading, decoding);
+        }
+    }
+}
+
+fn read_log(
+    mut reader: Box<dyn headsup_connectors::Reader>,
+    until: Option<u64>,
+    mut decoder: Decoder,
+    sender: &Sender<Read>,
+    quit: &AtomicBool,
+) -> (Duration, Duration) {
+    let (mut reading, mut decoding) = (Duration::ZERO, Duration::ZERO);
+    let mut next = 0;
+    loop {
+        let started = Instant::now();
+        let message = if until.is_some_and(|until| next >= until) {
+            Read::End
+        } else {
+            match reader.next(Duration::from_millis(100)) {
+                Ok(Some(mut chunk)) => {
+                    if let Some(until) = until {
+                        chunk.spans.truncate((until - chunk.first_offset) as usize);
+                    }
+                    next = chunk.first_offset + chunk.spans.len() as u64;
+                    reading += started.elapsed();
+                    let started = Instant::now();
+                    let decoded = decoder.decode(&chunk);
+                    decoding += started.elapsed();
+                    let end = reader.end_offset().unwrap_or(next);
+                    Read::Batch(Box::new(decoded), end.saturating_sub(next))
+                }
+                Ok(None) => Read::CaughtUp,
+                Err(error) => Read::Failed(error),
+            }
+        };
+        let last = matches!(message, Read::End | Read::Failed(_));
+        if sender.send(message).is_err() || last || quit.load(Ordering::Relaxed) {
+            return (reading, decoding);
+        }
+    }
+}
+
+fn drive(
+    job: &Job,
+    pipeline: &mut Pipeline,
+    sources: &mut [Source],
+    log: Option<&dyn EventLog>,
+    sender: &Sender<Write>,
+    board: &Board,
+    stop: &AtomicBool,
+) -> Result<(), RunError> {
+    let mut heart = Heart::new(job.config.heartbeat_ms);
+    while !stop.load(Ordering::Relaxed) && sources.iter().any(|source| !source.ended) {
+        let Some((place, message)) = receive(pipeline, sources, job.until_end) else {
+            heart.beat(pipeline, sources, log)?;
+            continue;
+        };
+        let started = Instant::now();
+        let source = &mut sources[place];
+        match message {
+            Read::CaughtUp => {
+                source.caught_up = true;
+                heart.beat(pipeline, sources, log)?;
+                continue;
+            }
+            Read::Failed(error) => return Err(error.into()),
+            Read::End => {
+                source.ended = true;
+                pipeline.end(place);
+            }
+            Read::Batch(mut decoded, behind) => {
+                source.caught_up = false;
+                source.quiet_since = Instant::now();
+                source.behind = source.behind.map(|_| behind);
+                let quarantined = std::mem::take(&mut decoded.quarantined);
+                let count = quarantined.len() as u64;
+                pipeline.push(place, *decoded, count);
+                if !quarantined.is_empty() && sender.send(Write::Quarantined(source.name.clone(), quarantined)).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        let output = pipeline.advance().map_err(RunError::Kpi)?;
+        let seconds = started.elapsed().as_secs_f64();
+        show(pipeline, sources, board, seconds);
+        let any = !output.facts.is_empty() || !output.rows.is_empty();
+        if any && sender.send(Write::Output(output)).is_err() {
+            // The writer has failed and says why when it is joined.
+            return Ok(());
+        }
+        heart.beat(pipeline, sources, log)?;
+    }
+    Ok(())
+}
+
+/// The next message of the partition whose time is least; if that one is caught up,
+/// of any. `None`: there was none for a while.
+fn receive(pipeline: &Pipeline, sources: &[Source], patient: bool) -> Option<(usize, Read)> {
+    let mut order: Vec<usize> = (0..sources.len()).filter(|&place| !sources[place].ended).collect();
+    order.sort_by_key(|&place| (sources[place].caught_up, pipeline.latest_ms_of(place)));
+    for &place in &order {
+        let source = &sources[place];
+        match source.receiver.try_recv() {
+            Ok(message) => return Some((place, message)),
+            Err(TryRecvError::Disconnected) => return Some((place, Read::End)),
+            // Reading ahead in the others would only fill the reorder buffer.
+            Err(TryRecvError::Empty) if patient || !source.caught_up => {
+                return match source.receiver.recv_timeout(Duration::from_millis(50)) {
+                    Ok(message) => Some((place, message)),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => Some((place, Read::End)),
+                };
+            }
+            Err(TryRecvError::Empty) => {}
+        }
+    }
+    let mut select = Select::new();
+    for &place in &order {
+        select.recv(&sources[place].receiver);
+    }
+    let ready = select.select_timeout(Duration::from_millis(50)).ok()?;
+    let place = order[ready.index()];
+    Some((place, ready.recv(&sources[place].receiver).unwrap_or(Read::End)))
+}
+
+/// Writes heartbeats into partitions of the log that have gone quiet, so that they
+/// do not hold back time. Being in the log, they are the same in a replay.
+struct Heart {
+    every: Duration,
+    last: Instant,
+    /// The largest event time at the last look: what is in flight since then is
+    /// not overtaken.
+    latest_ms: Option<i64>,
+    count: u64,
+}
+
+impl Heart {
+    fn new(every_ms: i64) -> Self {
+        Self { every: Duration::from_millis(every_ms as u64), last: Instant::now(), latest_ms: None, count: 0 }
+    }
+
+    fn beat(&mut self, pipeline: &Pipeline, sources: &[Source], log: Option<&dyn EventLog>) -> Result<(), RunError> {
+        let elapsed = self.last.elapsed();
+        let Some(log) = log.filter(|_| elapsed >= self.every) else {
+            return Ok(());
+        };
+        self.last = Instant::now();
+        let before = std::mem::replace(&mut self.latest_ms, pipeline.latest_ms());
+        let (Some(before), Some(now)) = (before, self.latest_ms) else {
+            return Ok(());
+        };
+        let quiet = |source: &Source| source.caught_up && source.quiet_since.elapsed() >= self.every;
+        // When all are quiet, event time goes on as fast as the clock.
+        let target = if sources.iter().all(quiet) { now + elapsed.as_millis() as i64 } else { before };
+        for (place, source) in sources.iter().enumerate() {
+            let Some((topic, partition)) = &source.place else { continue };
+            if source.ended || !quiet(source) || pipeline.latest_ms_of(place).is_some_and(|latest| latest >= target) {
+                continue;
+            }
+            self.count += 1;
+            let event = format!(
+                r#"{{"specversion":"1.0","id":"{}-{}","source":"/headsup/{topic}/{partition}","type":"headsup.heartbeat","time":"{}"}}"#,
+                target, self.count, format_rfc3339_ms(target),
+            );
+            log.append_to(topic, *partition, &[Record { key: b"", value: event.as_bytes() }])?;
+        }
+        Ok(())
+    }
+}
+
+fn show(pipeline: &Pipeline, sources: &[Source], board: &Board, seconds: f64) {
+    board.update(|state| {
+        let accounts = state.partitions.iter_mut().zip(pipeline.accounting());
+        for (place, (shown, accounting)) in accounts.enumerate() {
+            shown.accounting = accounting;
+            shown.latest_ms = pipeline.latest_ms_of(place);
+            shown.behind = sources[place].behind;
+        }
+        state.watermark_ms = pipeline.watermark_ms();
+        state.sizes = pipeline.sizes().to_vec();
+        for (name, refused) in pipeline.refused() {
+            if let Some(kpi) = state.kpis.iter_mut().find(|kpi| kpi.name == name) {
+                kpi.refused = refused;
+            }
+        }
+        state.batches.0 += 1;
+        state.batches.1 += seconds;
+        for (bound, count) in BATCH_SECONDS.iter().zip(&mut state.batches.2) {
+            *count += u64::from(seconds <= *bound);
+        }
+    });
+}
+
+type Written = Result<(Vec<(String, u64)>, Duration), StoreError>;
+
+fn write(mut store: Store, kpis: &[Arc<Kpi>], receiver: &Receiver<Write>, board: &Board, flush: Duration, series_max: usize) -> Written {
+    let mut writing = Duration::ZERO;
+    let mut flushed = Instant::now();
+    loop {
+        let message = receiver.recv_timeout(flush.saturating_sub(flushed.elapsed()));
+        let started = Instant::now();
+        let result = match message {
+            Ok(Write::Output(output)) => write_output(&mut store, kpis, output, board, series_max),
+            Ok(Write::Quarantined(name, records)) => write_quarantined(&mut store, &name, &records, board),
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => {
+                store.flush()?;
+                writing += started.elapsed();
+                return Ok((store.rows().clone().into_iter().collect(), writing));
+            }
+        };
+        let result = match result {
+            Ok(()) if flushed.elapsed() >= flush => {
+                flushed = Instant::now();
+                store.flush()
+            }
+            other => other,
+        };
+        if let Err(error) = result {
+            board.update(|state| state.failure = Some(error.to_string()));
+            return Err(error);
+        }
+        writing += started.elapsed();
+    }
+}
+
+fn write_output(store: &mut Store, kpis: &[Arc<Kpi>], output: Output, board: &Board, series_max: usize) -> Result<(), StoreError> {
+    for (table, rows) in &output.facts {
+        store.append(&format!("facts/{}", table.name()), table.event_time(), rows)?;
+    }
+    for (place, rows) in &output.rows {
+        store.append(&format!("kpi_history/{}", kpis[*place].name), "window_start", rows)?;
+    }
+    board.update(|state| {
+        for (table, rows) in &output.facts {
+            *state.facts.entry(table.name()).or_default() += rows.num_rows() as u64;
+        }
+        for (place, rows) in &output.rows {
+            if let Some(kpi) = state.kpis.get_mut(*place) {
+                state.series_over += kpi.absorb(rows, series_max);
+            }
+        }
+    });
+    Ok(())
+}
+
+fn write_quarantined(store: &mut Store, partition: &str, records: &[Quarantined], board: &Board) -> Result<(), StoreError> {
+    let times = records.iter().map(|record| record.appended_at_ms.saturating_mul(1_000));
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("known_at", Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))),
+        ("partition", Arc::new(StringArray::from(vec![partition; records.len()]))),
+        ("offset", Arc::new(Int64Array::from_iter_values(records.iter().map(|record| record.offset as i64)))),
+        ("reason", Arc::new(StringArray::from_iter_values(records.iter().map(|record| record.reason.name())))),
+        ("detail", Arc::new(StringArray::from_iter_values(records.iter().map(|record| record.detail.as_str())))),
+        ("bytes", Arc::new(BinaryArray::from_iter_values(records.iter().map(|record| record.bytes.as_slice())))),
+    ];
+    if let Ok(batch) = RecordBatch::try_from_iter(columns) {
+        store.append("quarantine", "known_at", &batch)?;
+    }
+    board.update(|state| {
+        for record in records {
+            *state.quarantined.entry(record.reason.name()).or_default() += 1;
+        }
+    });
+    Ok(())
+}
+

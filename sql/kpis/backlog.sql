@@ -1,0 +1,11 @@
+-- title: Backlog and longest wait | 积压 / 最长等待
+-- unit: customers
+-- early: none
+-- Gauges: who waits and who is being served at a tick of the queue (10 s).
+SELECT tumble(at, INTERVAL '10 seconds') AS period, shop, channel, skill,
+       sum(waiting) AS backlog,
+       max(longest_wait_ms) AS longest_wait_ms,
+       sum(open_contacts) AS open_contacts
+FROM queue
+WHERE skill IS NOT NULL
+GROUP BY GROUPING SETS ((period), (period, shop), (period, channel), (period, skill), (period, shop, channel, skill))
