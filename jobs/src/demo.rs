@@ -36,7 +36,10 @@ const FROM: Duration = Duration::from_secs(9 * 3_600);
 
 pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
     if !(args.speed.is_finite() && args.speed > 0.0 && args.speed <= 10_000.0) {
-        return Err(Failure { code: 2, message: format!("--speed {}: expected a number above 0, at most 10000", args.speed) });
+        return Err(Failure {
+            code: 2,
+            message: format!("--speed {}: expected a number above 0, at most 10000", args.speed),
+        });
     }
     let config = args.place.config()?;
     let kpis = kpis::load(None)?;
@@ -44,7 +47,10 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let folder = args.place.data.join("demo");
     match std::fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Failure::new(format!("cannot remove the last demo in {}: {error}", folder.display())));
+            return Err(Failure::new(format!(
+                "cannot remove the last demo in {}: {error}",
+                folder.display()
+            )));
         }
         _ => {}
     }
@@ -67,14 +73,21 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
 
     let board = Arc::new(Board::new(&kpis));
     let stop = stop_on_signal()?;
-    let address = headsup_runtime::serve(board.clone(), &config.http_listen)
-        .map_err(|error| Failure::new(format!("cannot serve the page at {}: {error}; set http.listen", config.http_listen)))?;
+    let address = headsup_runtime::serve(board.clone(), &config.http_listen).map_err(|error| {
+        Failure::new(format!("cannot serve the page at {}: {error}; set http.listen", config.http_listen))
+    })?;
     eprintln!("a simulated day, {} times as fast as it passed, from 09:00", args.speed);
     eprintln!("page at http://{address}/, metrics at http://{address}/metrics; stop with Ctrl-C");
 
     let player = play(simulator, log.clone(), args.speed, stop.clone());
     let terminal = show(board.clone(), stop.clone(), args.seconds.map(Duration::from_secs));
-    let job = Job { config: Config { store_flush_ms: 5_000, ..config }, kpis, data: place.data.clone(), until_end: false, profile: false };
+    let job = Job {
+        config: Config { store_flush_ms: 5_000, ..config },
+        kpis,
+        data: place.data.clone(),
+        until_end: false,
+        profile: false,
+    };
     let input = Input::Log(log, TOPICS.map(str::to_owned).to_vec());
     let report = headsup_runtime::run(job, input, &board, &stop);
     stop.store(true, Ordering::Relaxed);
@@ -82,7 +95,10 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let played = player.join().map_err(|_| Failure::new("the simulator has stopped unexpectedly"))?;
     let report = report.map_err(Failure::from_error)?;
     summary(&report, false);
-    eprintln!("ask on: headsup sql --data {} \"SELECT * FROM kpi.aht WHERE grouped_by = '' ORDER BY window_end DESC LIMIT 5\"", place.data.display());
+    eprintln!(
+        "ask on: headsup sql --data {} \"SELECT * FROM kpi.aht WHERE grouped_by = '' ORDER BY window_end DESC LIMIT 5\"",
+        place.data.display()
+    );
     played
 }
 
@@ -90,7 +106,12 @@ type Player = std::thread::JoinHandle<Result<(), Failure>>;
 
 /// Appends the day to the log: what was before the demo begins at once, the rest
 /// at its pace.
-fn play(simulator: Simulator, log: Arc<dyn EventLog + Send + Sync>, speed: f64, stop: Arc<AtomicBool>) -> Player {
+fn play(
+    simulator: Simulator,
+    log: Arc<dyn EventLog + Send + Sync>,
+    speed: f64,
+    stop: Arc<AtomicBool>,
+) -> Player {
     std::thread::spawn(move || {
         let start_ms = simulator.now_ms();
         let from_ms = start_ms + FROM.as_millis() as i64;

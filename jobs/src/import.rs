@@ -95,8 +95,10 @@ impl<'a> Appender<'a> {
 
     pub fn flush(&mut self) -> Result<(), Failure> {
         for (topic, events) in &mut self.topics {
-            let records: Vec<Record<'_>> =
-                events.iter().map(|(key, json)| Record { key: key.as_bytes(), value: json.as_bytes() }).collect();
+            let records: Vec<Record<'_>> = events
+                .iter()
+                .map(|(key, json)| Record { key: key.as_bytes(), value: json.as_bytes() })
+                .collect();
             self.log.append(topic, &records).map_err(Failure::from_error)?;
             events.clear();
         }
@@ -138,12 +140,16 @@ fn import_events(log: &dyn EventLog, files: &Files, limits: Limits) -> Result<()
                 }
                 let kind = decoded.events.kind(events);
                 let customer = decoded.events.text(Text::CustomerId, events);
-                let key = if customer.is_empty() { decoded.events.text(Text::AgentId, events) } else { customer };
+                let key =
+                    if customer.is_empty() { decoded.events.text(Text::AgentId, events) } else { customer };
                 events += 1;
                 *summary.entry(kind.name().to_owned()).or_default() += 1;
                 let topic = if kind.is_order() { "orders" } else { "conversations" };
                 let heartbeat = kind == EventType::Heartbeat;
-                topics.entry(topic).or_default().push(Record { key: if heartbeat { b"" } else { key.as_bytes() }, value: bytes });
+                topics
+                    .entry(topic)
+                    .or_default()
+                    .push(Record { key: if heartbeat { b"" } else { key.as_bytes() }, value: bytes });
             }
             for (topic, records) in topics {
                 log.append(topic, &records).map_err(Failure::from_error)?;

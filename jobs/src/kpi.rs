@@ -59,13 +59,22 @@ fn list(folder: &Folder) -> Result<(), Failure> {
             slide if slide == windowing.size_ms() => String::new(),
             slide => format!(" every {}", format_duration_ms(slide)),
         };
-        out += &format!("  windows of {}{every}, corrections for {}", format_duration_ms(windowing.size_ms()), format_duration_ms(kpi.corrections_ms));
+        out += &format!(
+            "  windows of {}{every}, corrections for {}",
+            format_duration_ms(windowing.size_ms()),
+            format_duration_ms(kpi.corrections_ms)
+        );
         out += &match kpi.early_ms {
             Some(ms) => format!(", early values every {}\n", format_duration_ms(ms)),
             None => "\n".to_owned(),
         };
         let names: Vec<&str> = kpi.rows.fields().iter().map(|field| field.name().as_str()).collect();
-        out += &format!("  unit {}; by {}; values {}\n", kpi.unit, names[3..3 + kpi.key_count].join(", "), names[3 + kpi.key_count..names.len() - 3].join(", "));
+        out += &format!(
+            "  unit {}; by {}; values {}\n",
+            kpi.unit,
+            names[3..3 + kpi.key_count].join(", "),
+            names[3 + kpi.key_count..names.len() - 3].join(", ")
+        );
         for line in kpi.description.lines() {
             out += &format!("  {line}\n");
         }
@@ -103,14 +112,22 @@ fn recompute(place: &Place, folder: &Folder) -> Result<(), Failure> {
         if differing_rows == 0 {
             out += ": as shown, to the bit\n";
         } else {
-            let first: Vec<RecordBatch> = differing.iter().filter(|b| b.num_rows() > 0).take(1).map(|b| b.slice(0, b.num_rows().min(6))).collect();
+            let first: Vec<RecordBatch> = differing
+                .iter()
+                .filter(|b| b.num_rows() > 0)
+                .take(1)
+                .map(|b| b.slice(0, b.num_rows().min(6)))
+                .collect();
             let table = arrow::util::pretty::pretty_format_batches(&first).map_err(Failure::from_error)?;
             out += &format!(": {differing_rows} differ\n{table}\n");
         }
     }
     output::print(&out)?;
     if different > 0 {
-        return Err(Failure { code: 3, message: format!("{different} rows differ from what the pipeline showed") });
+        return Err(Failure {
+            code: 3,
+            message: format!("{different} rows differ from what the pipeline showed"),
+        });
     }
     Ok(())
 }

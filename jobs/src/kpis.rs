@@ -27,13 +27,16 @@ pub fn load(folder: Option<&Path>) -> Result<Vec<Arc<Kpi>>, Failure> {
             let entries = std::fs::read_dir(folder)
                 .map_err(|error| usage(format!("cannot read the KPIs in {}: {error}", folder.display())))?;
             for entry in entries {
-                let path = entry.map_err(|error| usage(format!("cannot read {}: {error}", folder.display())))?.path();
+                let path = entry
+                    .map_err(|error| usage(format!("cannot read {}: {error}", folder.display())))?
+                    .path();
                 if path.extension().is_none_or(|extension| extension != "sql") {
                     continue;
                 }
                 let sql = std::fs::read_to_string(&path)
                     .map_err(|error| usage(format!("cannot read {}: {error}", path.display())))?;
-                let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+                let name =
+                    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
                 files.push((path.display().to_string(), name, sql));
             }
             files.sort();

@@ -77,8 +77,9 @@ impl Place {
     }
 
     fn log(&self) -> Result<headsup_connectors::EmbeddedLog, Failure> {
-        std::fs::create_dir_all(&self.data)
-            .map_err(|error| Failure::new(format!("cannot make the data folder {}: {error}", self.data.display())))?;
+        std::fs::create_dir_all(&self.data).map_err(|error| {
+            Failure::new(format!("cannot make the data folder {}: {error}", self.data.display()))
+        })?;
         let options = headsup_connectors::EmbeddedOptions::default();
         headsup_connectors::EmbeddedLog::open(self.data.join("log"), options).map_err(Failure::from_error)
     }

@@ -40,7 +40,9 @@ impl Progress {
                 0 => "{spinner} {msg} {elapsed}",
                 _ => "{msg} [{bar:30}] {percent} % {elapsed}, about {eta} left",
             };
-            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_style(
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
         }
         bar.set_message(what);
         Self { bar, plain, said: std::time::Instant::now(), what }

@@ -60,7 +60,8 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let board = Arc::new(Board::new(&kpis));
     let stop = stop_on_signal()?;
     let listen = config.http_listen.clone();
-    let job = Job { config, kpis, data: args.place.data.clone(), until_end: args.until_end, profile: args.profile };
+    let job =
+        Job { config, kpis, data: args.place.data.clone(), until_end: args.until_end, profile: args.profile };
     let input = if args.input.is_empty() {
         let log = args.place.log()?;
         make_topics(&log, job.config.log_partitions)?;
@@ -69,8 +70,9 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         Input::Files(args.input.clone())
     };
     if args.serve || !args.until_end {
-        let address = headsup_runtime::serve(board.clone(), &listen)
-            .map_err(|error| Failure::new(format!("cannot serve the page at {listen}: {error}; set http.listen")))?;
+        let address = headsup_runtime::serve(board.clone(), &listen).map_err(|error| {
+            Failure::new(format!("cannot serve the page at {listen}: {error}; set http.listen"))
+        })?;
         eprintln!("page at http://{address}/, metrics at http://{address}/metrics; stop with Ctrl-C");
     }
     let watcher = args.until_end.then(|| watch(board.clone(), stop.clone()));

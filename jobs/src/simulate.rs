@@ -48,10 +48,14 @@ pub fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
     let mut world = match &args.world {
         None => defaults.clone(),
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Failure { code: 2, message: format!("cannot read the world {}: {error}", path.display()) })?;
-            toml::from_str(&text)
-                .map_err(|error| Failure { code: 2, message: format!("cannot use the world {}: {error}", path.display()) })?
+            let text = std::fs::read_to_string(path).map_err(|error| Failure {
+                code: 2,
+                message: format!("cannot read the world {}: {error}", path.display()),
+            })?;
+            toml::from_str(&text).map_err(|error| Failure {
+                code: 2,
+                message: format!("cannot use the world {}: {error}", path.display()),
+            })?
         }
     };
     // An argument that was left at its default does not overrule the file.
@@ -97,7 +101,9 @@ pub fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
     };
     let mut file: Option<Box<dyn Write>> = match &args.out {
         Some(path) if path.as_os_str() == "-" => Some(Box::new(BufWriter::new(std::io::stdout().lock()))),
-        Some(path) => Some(Box::new(BufWriter::with_capacity(1 << 20, File::create(path).map_err(io(path))?))),
+        Some(path) => {
+            Some(Box::new(BufWriter::with_capacity(1 << 20, File::create(path).map_err(io(path))?)))
+        }
         None => None,
     };
     let mut appender = log.as_ref().map(|log| Appender::new(log));
@@ -110,7 +116,9 @@ pub fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
             for row in simulator.take_truth() {
                 truths += 1;
                 if let (Some(file), Some(path)) = (&mut truth, &truth_path) {
-                    serde_json::to_writer(&mut *file, &row).map_err(std::io::Error::from).map_err(io(path))?;
+                    serde_json::to_writer(&mut *file, &row)
+                        .map_err(std::io::Error::from)
+                        .map_err(io(path))?;
                     file.write_all(b"\n").map_err(io(path))?;
                 }
             }
@@ -145,6 +153,10 @@ pub fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
         (None, Some(truth)) => format!("the log in {} and {}", args.place.data.display(), truth.display()),
         (None, None) => String::new(),
     };
-    eprintln!("{} events of {days} days and {} rows of truth, in {place}", thousands(events), thousands(truths));
+    eprintln!(
+        "{} events of {days} days and {} rows of truth, in {place}",
+        thousands(events),
+        thousands(truths)
+    );
     output::print("")
 }

@@ -51,7 +51,8 @@ pub fn sql(args: &SqlArgs) -> Result<(), Failure> {
     let (schema, batches) = batches.map_err(|error| Failure::new(explain(&error)))?;
     match args.format {
         Format::Table => {
-            let batches = if batches.is_empty() { vec![RecordBatch::new_empty(schema.into())] } else { batches };
+            let batches =
+                if batches.is_empty() { vec![RecordBatch::new_empty(schema.into())] } else { batches };
             let table = arrow::util::pretty::pretty_format_batches(&batches).map_err(Failure::from_error)?;
             output::print(&format!("{table}\n"))
         }
@@ -59,7 +60,8 @@ pub fn sql(args: &SqlArgs) -> Result<(), Failure> {
             let names: Vec<String> = schema.fields().iter().map(|field| csv_cell(field.name())).collect();
             output::print(&(names.join(",") + "\n"))?;
             each_row(&batches, |cells| {
-                let cells: Vec<String> = cells.iter().map(|(_, cell)| cell.as_deref().map(csv_cell).unwrap_or_default()).collect();
+                let cells: Vec<String> =
+                    cells.iter().map(|(_, cell)| cell.as_deref().map(csv_cell).unwrap_or_default()).collect();
                 cells.join(",") + "\n"
             })
         }

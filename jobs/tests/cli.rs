@@ -67,11 +67,17 @@ fn a_contact_from_json_to_sql() {
     assert_eq!(out, "");
     assert!(err.contains("read 10 = applied 10 + duplicate 0 + late 0 + quarantined 0 + ignored 0"), "{err}");
     assert_eq!(
-        csv(folder, "SELECT skill, agent_id, wait_ms, handle_ms, hold_ms, wrap_ms, first_reply_ms, resolved, ended_by FROM contacts"),
+        csv(
+            folder,
+            "SELECT skill, agent_id, wait_ms, handle_ms, hold_ms, wrap_ms, first_reply_ms, resolved, ended_by FROM contacts"
+        ),
         "skill,agent_id,wait_ms,handle_ms,hold_ms,wrap_ms,first_reply_ms,resolved,ended_by\nrefund,a1,30000,150000,20000,30000,40000,true,wrapped\n"
     );
     assert_eq!(
-        csv(folder, "SELECT window_start, contacts, aht_ms FROM kpi.aht WHERE grouped_by = 'shop' ORDER BY 1 LIMIT 1"),
+        csv(
+            folder,
+            "SELECT window_start, contacts, aht_ms FROM kpi.aht WHERE grouped_by = 'shop' ORDER BY 1 LIMIT 1"
+        ),
         "window_start,contacts,aht_ms\n2026-03-01T23:59:00.000Z,1,150000.0\n"
     );
     assert_eq!(
@@ -117,7 +123,8 @@ fn bad_input_is_set_aside_and_the_rest_goes_on() {
         event(22, "00:20", "rated", r#","score":"five""#).into_bytes(),
         event(23, "00:20", "message", r#","role":"customer","typing_ms":-5"#).into_bytes(),
         event(24, "00:20", "message", r#","role":"customer""#).replace("2026", "3000").into_bytes(),
-        event(25, "00:20", "message", &format!(r#","role":"customer","text":"{}""#, "x".repeat(10_000_000))).into_bytes(),
+        event(25, "00:20", "message", &format!(r#","role":"customer","text":"{}""#, "x".repeat(10_000_000)))
+            .into_bytes(),
     ];
     // Cut in the middle of a character.
     let mut cut = event(26, "00:20", "message", r#","role":"customer","text":"退"#).into_bytes();
@@ -138,11 +145,15 @@ fn bad_input_is_set_aside_and_the_rest_goes_on() {
     bytes.extend_from_slice((event(30, "04:10", "closed.v2", "") + "\n").as_bytes());
     std::fs::write(folder.join("e.jsonl"), &bytes).expect("written");
     let (_, err) = ok(folder, &["run", "--input", "e.jsonl", "--until-end"]);
-    let account = format!("read {} = applied 10 + duplicate 1 + late 0 + quarantined {count} + ignored 1", 12 + count);
+    let account =
+        format!("read {} = applied 10 + duplicate 1 + late 0 + quarantined {count} + ignored 1", 12 + count);
     assert!(err.contains(&account), "{err}\n{account}");
     assert_eq!(csv(folder, "SELECT handle_ms FROM contacts"), "handle_ms\n150000\n");
     assert_eq!(
-        csv(folder, "SELECT reason, count(*) AS n, max(octet_length(bytes)) > 9999999 AS whole FROM quarantine GROUP BY 1 ORDER BY 1"),
+        csv(
+            folder,
+            "SELECT reason, count(*) AS n, max(octet_length(bytes)) > 9999999 AS whole FROM quarantine GROUP BY 1 ORDER BY 1"
+        ),
         "reason,n,whole\nempty,1,false\nin_the_future,1,false\nmissing_field,1,false\nmistyped_field,1,false\nnegative_duration,1,false\nnot_json,3,false\nnot_utf8,1,false\ntoo_long,1,true\n"
     );
     assert_eq!(csv(folder, "SELECT \"offset\" FROM quarantine WHERE reason = 'empty'"), "offset\n5\n");
@@ -161,7 +172,8 @@ fn an_end_before_its_start_gives_no_negative_duration() {
     ];
     std::fs::write(folder.join("e.jsonl"), lines.join("\n")).expect("written");
     ok(folder, &["run", "--input", "e.jsonl", "--until-end"]);
-    let bad = "SELECT count(*) AS n FROM contacts WHERE wait_ms < 0 OR handle_ms < 0 OR hold_ms < 0 OR wrap_ms < 0";
+    let bad =
+        "SELECT count(*) AS n FROM contacts WHERE wait_ms < 0 OR handle_ms < 0 OR hold_ms < 0 OR wrap_ms < 0";
     assert_eq!(csv(folder, bad), "n\n0\n");
 }
 
@@ -171,11 +183,20 @@ fn mistakes_are_explained() {
     let folder = folder.path();
     std::fs::create_dir(folder.join("k")).expect("made");
     let kpi = |name: &str, sql: &str| std::fs::write(folder.join("k").join(name), sql).expect("written");
-    kpi("a.sql", "-- title: A\nSELECT tumble(ended_at, INTERVAL '1 minute') AS p,\n count(*) AS n, avg_ms(handel_ms) AS x\nFROM contacts GROUP BY p\n");
+    kpi(
+        "a.sql",
+        "-- title: A\nSELECT tumble(ended_at, INTERVAL '1 minute') AS p,\n count(*) AS n, avg_ms(handel_ms) AS x\nFROM contacts GROUP BY p\n",
+    );
     kpi("b.sql", "-- title: B\nSELECT shop, count(*) AS n FROM contacts GROUP BY shop\n");
-    kpi("c.sql", "-- title: C\nSELECT tumble(ended_at, INTERVAL '1 minute') AS p, avg(handle_ms) AS x FROM contacts GROUP BY p\n");
+    kpi(
+        "c.sql",
+        "-- title: C\nSELECT tumble(ended_at, INTERVAL '1 minute') AS p, avg(handle_ms) AS x FROM contacts GROUP BY p\n",
+    );
     kpi("d.sql", "-- title: D\nSELECT tumble(ended_at, INTERVAL '1 minute') AS p, shop FROM contacts\n");
-    kpi("e.sql", "-- title: E\nSELECT tumble(ended_at, INTERVAL '1 minute') AS p, count(*) AS n FROM contact GROUP BY p\n");
+    kpi(
+        "e.sql",
+        "-- title: E\nSELECT tumble(ended_at, INTERVAL '1 minute') AS p, count(*) AS n FROM contact GROUP BY p\n",
+    );
     kpi("f.sql", "SELEC 1");
     let err = fails(folder, &["kpi", "check", "--kpis", "k"], 2);
     for expect in [
@@ -209,7 +230,11 @@ fn mistakes_are_explained() {
 fn the_committed_configuration_is_the_printed_one() {
     let (out, _) = ok(Path::new("."), &["config"]);
     let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/headsup.toml");
-    assert_eq!(std::fs::read_to_string(committed).unwrap_or_default(), out, "run: headsup config > deploy/headsup.toml");
+    assert_eq!(
+        std::fs::read_to_string(committed).unwrap_or_default(),
+        out,
+        "run: headsup config > deploy/headsup.toml"
+    );
 }
 
 #[test]
@@ -258,7 +283,9 @@ fn the_demo_shows_kpis_and_stops() {
     let began = Instant::now();
     let metrics = loop {
         let metrics = get(&address, "/metrics");
-        let shown = metrics.lines().any(|line| line.starts_with("headsup_kpi_aht_aht_ms{") && line.contains("grouped_by=\"\""));
+        let shown = metrics
+            .lines()
+            .any(|line| line.starts_with("headsup_kpi_aht_aht_ms{") && line.contains("grouped_by=\"\""));
         if shown || began.elapsed() > Duration::from_secs(50) {
             assert!(shown, "no handle time within 50 s:\n{metrics}");
             break metrics;
@@ -306,7 +333,9 @@ fn dependencies_are_as_drawn() {
     loop {
         let further: Vec<(String, String)> = allowed
             .iter()
-            .flat_map(|(a, b)| drawn.iter().filter(move |(c, _)| b == c).map(move |(_, d)| (a.clone(), d.clone())))
+            .flat_map(|(a, b)| {
+                drawn.iter().filter(move |(c, _)| b == c).map(move |(_, d)| (a.clone(), d.clone()))
+            })
             .filter(|edge| !allowed.contains(edge))
             .collect();
         if further.is_empty() {

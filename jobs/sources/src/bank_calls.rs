@@ -199,29 +199,21 @@ type Fault = (&'static str, String);
 type Seen = HashMap<String, u64>;
 
 /// One row as a call, with what is dubious in it.
-fn map(
-    row: &csv::ByteRecord,
-    zone: &TimeZone,
-    seen: &mut Seen,
-) -> Result<(Call, Vec<&'static str>), Fault> {
+fn map(row: &csv::ByteRecord, zone: &TimeZone, seen: &mut Seen) -> Result<(Call, Vec<&'static str>), Fault> {
     if row.len() != COLUMNS.len() {
         let found = format!("{} columns instead of {}", row.len(), COLUMNS.len());
         return Err(("wrong number of columns", found));
     }
     let mut fields = [""; COLUMNS.len()];
     for (at, field) in row.iter().enumerate() {
-        fields[at] = std::str::from_utf8(field)
-            .map_err(|_| ("not UTF-8", format!("column {}", COLUMNS[at])))?
-            .trim();
+        fields[at] =
+            std::str::from_utf8(field).map_err(|_| ("not UTF-8", format!("column {}", COLUMNS[at])))?.trim();
     }
     let [line, call_id, customer, priority, skill, date, ..] = fields;
     let (outcome, server) = (fields[12], fields[16]);
     for at in [0, 1, 4] {
         if fields[at].is_empty() {
-            return Err((
-                "no line, call id or type",
-                format!("{} is empty", COLUMNS[at]),
-            ));
+            return Err(("no line, call id or type", format!("{} is empty", COLUMNS[at])));
         }
     }
     let day = parse_date(date)?;
@@ -242,10 +234,7 @@ fn map(
         return Err(("outcome PHANTOM: to be ignored", id));
     }
     if outcome != "AGENT" && outcome != "HANG" {
-        return Err((
-            "outcome is not AGENT, HANG or PHANTOM",
-            format!("outcome {outcome:?}"),
-        ));
+        return Err(("outcome is not AGENT, HANG or PHANTOM", format!("outcome {outcome:?}")));
     }
 
     let entry = parse_time(&fields, 6)?;
@@ -253,11 +242,7 @@ fn map(
     // 20:00 or later.
     let stamp = |time: civil::Time| {
         let next_day = entry.hour() >= 20 && time.hour() < 6;
-        let day = if next_day {
-            day.tomorrow().unwrap_or(day)
-        } else {
-            day
-        };
+        let day = if next_day { day.tomorrow().unwrap_or(day) } else { day };
         zone.to_ambiguous_timestamp(day.to_datetime(time))
             .compatible()
             .expect("a day of this era is a timestamp")
@@ -330,10 +315,7 @@ fn map(
         moments.insert(0, (handed_off, HANDED_OFF));
         moments.insert(0, (menu.0.min(handed_off), STARTED));
     }
-    assert!(
-        moments.is_sorted(),
-        "a call's events are in the order of its life"
-    );
+    assert!(moments.is_sorted(), "a call's events are in the order of its life");
 
     if !matches!(skill, "PS" | "PE" | "IN" | "NE" | "NW" | "TT") {
         notes.push("type is none of the six documented ones");
@@ -375,12 +357,7 @@ fn parse_date(text: &str) -> Result<civil::Date, Fault> {
 
 /// `7:05:59`, or `07:05:59`, in column `at`.
 fn parse_time(fields: &[&str; 17], at: usize) -> Result<civil::Time, Fault> {
-    let fault = || {
-        (
-            "a time is not a time as H:MM:SS",
-            format!("{} {:?}", COLUMNS[at], fields[at]),
-        )
-    };
+    let fault = || ("a time is not a time as H:MM:SS", format!("{} {:?}", COLUMNS[at], fields[at]));
     let mut numbers = fields[at].splitn(3, ':').map(|part| {
         let digits = matches!(part.len(), 1 | 2) && part.bytes().all(|b| b.is_ascii_digit());
         digits.then(|| part.parse::<i8>().ok()).flatten()
@@ -405,13 +382,9 @@ fn check_header(path: &Path, header: Option<&csv::ByteRecord>) -> Result<(), Imp
     for (at, expected) in COLUMNS.iter().enumerate() {
         let found = header.get(at).map(String::from_utf8_lossy);
         if found.as_deref().map(str::trim) != Some(expected) {
-            let found = found.map_or("nothing".to_owned(), |f| {
-                format!("{:?}", f.chars().take(40).collect::<String>())
-            });
-            return Err(wrong(format!(
-                "column {} should be {expected:?} and is {found}",
-                at + 1
-            )));
+            let found = found
+                .map_or("nothing".to_owned(), |f| format!("{:?}", f.chars().take(40).collect::<String>()));
+            return Err(wrong(format!("column {} should be {expected:?} and is {found}", at + 1)));
         }
     }
     Ok(())

@@ -55,10 +55,8 @@ pub fn read(paths: &[PathBuf], progress: Progress<'_>) -> Result<Imported, Impor
     let mut calls = Vec::new();
     let mut seen = HashSet::new();
     for path in paths {
-        let mut rows = csv::ReaderBuilder::new()
-            .flexible(true)
-            .has_headers(false)
-            .from_reader(inputs.open(path)?);
+        let mut rows =
+            csv::ReaderBuilder::new().flexible(true).has_headers(false).from_reader(inputs.open(path)?);
         let mut row = csv::ByteRecord::new();
         let mut read_row = |row: &mut csv::ByteRecord| {
             rows.read_byte_record(row).map_err(|e| match e.into_kind() {
@@ -92,13 +90,7 @@ pub fn read(paths: &[PathBuf], progress: Progress<'_>) -> Result<Imported, Impor
     calls.sort_unstable_by_key(|call| call.number);
     let moments = |call: &Call| {
         let closed = call.accepted + call.service_ms;
-        vec![
-            (call.started, 0),
-            (call.started, 1),
-            (call.accepted, 2),
-            (closed, 3),
-            (closed, 4),
-        ]
+        vec![(call.started, 0), (call.started, 1), (call.accepted, 2), (closed, 3), (closed, 4)]
     };
     let events = Timeline::new(calls, moments, render);
     Ok((Box::new(events), summary))
@@ -131,21 +123,15 @@ fn map(row: &csv::ByteRecord, seen: &mut HashSet<u64>) -> Result<(Call, Vec<&'st
     }
     let text = |at: usize| {
         let field = std::str::from_utf8(&row[at]);
-        field
-            .map(str::trim)
-            .map_err(|_| ("not UTF-8", format!("column {}", COLUMNS[at])))
+        field.map(str::trim).map_err(|_| ("not UTF-8", format!("column {}", COLUMNS[at])))
     };
     let found = |at: usize| format!("{} {:?}", COLUMNS[at], String::from_utf8_lossy(&row[at]));
-    let number: u64 = text(0)?
-        .parse()
-        .map_err(|_| ("call_id is not a number", found(0)))?;
+    let number: u64 = text(0)?.parse().map_err(|_| ("call_id is not a number", found(0)))?;
     let day = parse_date(text(1)?).ok_or_else(|| ("date is not a day as YYYY-MM-DD", found(1)))?;
     let time = |at: usize| -> Result<i64, Fault> {
         let fault = || ("a time is not a time as H:MM:SS AM", found(at));
         let time = parse_time(text(at)?).ok_or_else(fault)?;
-        let zoned = TimeZone::UTC
-            .to_timestamp(day.to_datetime(time))
-            .map_err(|_| fault())?;
+        let zoned = TimeZone::UTC.to_timestamp(day.to_datetime(time)).map_err(|_| fault())?;
         Ok(zoned.as_millisecond())
     };
     let length = |at: usize| -> Result<i64, Fault> {
@@ -155,10 +141,7 @@ fn map(row: &csv::ByteRecord, seen: &mut HashSet<u64>) -> Result<(Call, Vec<&'st
     };
     let (started, answered, ended) = (time(3)?, time(4)?, time(5)?);
     let (wait_ms, service_ms) = (length(6)?, length(7)?);
-    let off = [
-        (4, answered - started - wait_ms),
-        (5, ended - answered - service_ms),
-    ];
+    let off = [(4, answered - started - wait_ms), (5, ended - answered - service_ms)];
     if let Some((at, _)) = off.iter().find(|(_, off)| off.abs() > 1000) {
         return Err(("times and lengths contradict each other", found(*at)));
     }
@@ -172,12 +155,7 @@ fn map(row: &csv::ByteRecord, seen: &mut HashSet<u64>) -> Result<(Call, Vec<&'st
     if off[1].1 != 0 {
         notes.push("call_ended is a second off: service_length is trusted");
     }
-    let call = Call {
-        number,
-        started,
-        accepted: started + wait_ms,
-        service_ms,
-    };
+    let call = Call { number, started, accepted: started + wait_ms, service_ms };
     Ok((call, notes))
 }
 
@@ -203,11 +181,7 @@ fn parse_time(text: &str) -> Option<civil::Time> {
 }
 
 fn check_header(path: &Path, header: Option<&csv::ByteRecord>) -> Result<(), ImportError> {
-    let names: Vec<_> = header
-        .into_iter()
-        .flatten()
-        .map(String::from_utf8_lossy)
-        .collect();
+    let names: Vec<_> = header.into_iter().flatten().map(String::from_utf8_lossy).collect();
     if names.iter().map(|name| name.trim()).eq(COLUMNS) {
         return Ok(());
     }
@@ -259,12 +233,7 @@ fn render(call: &Call, time_ms: i64, rank: u8) -> SourceEvent {
     };
     let id = format!("{subject}:{kind}");
     let json = CloudEvent::line(&id, "/call-centre", kind, &subject, time_ms, data);
-    SourceEvent {
-        topic: "conversations",
-        key: customer,
-        time_ms,
-        json,
-    }
+    SourceEvent { topic: "conversations", key: customer, time_ms, json }
 }
 
 #[cfg(test)]
@@ -292,17 +261,10 @@ call_id,date,daily_caller,call_started,call_answered,call_ended,wait_length,serv
         fs::write(&path, ROWS).unwrap();
         let (events, summary) = read(&[path], &mut |_, _| {}).unwrap();
         let events: Vec<_> = events.collect();
-        assert_eq!(
-            (summary.rows_read, summary.rows_mapped, events.len()),
-            (8, 2, 10)
-        );
+        assert_eq!((summary.rows_read, summary.rows_mapped, events.len()), (8, 2, 10));
         assert_eq!(summary.set_aside.len(), 6, "{summary}");
-        let accepted = events
-            .iter()
-            .filter(|event| event.json.contains("accepted"));
-        let waits: Vec<_> = accepted
-            .map(|event| event.time_ms / 1000 % 86_400)
-            .collect();
+        let accepted = events.iter().filter(|event| event.json.contains("accepted"));
+        let waits: Vec<_> = accepted.map(|event| event.time_ms / 1000 % 86_400).collect();
         assert_eq!(waits, [8 * 3600, 12 * 3600 + 30 + 60]);
         assert_eq!(
             events[0].json,

@@ -31,10 +31,7 @@ impl Inputs {
             }
             total += meta.len();
         }
-        Ok(Inputs {
-            total,
-            done: Rc::default(),
-        })
+        Ok(Inputs { total, done: Rc::default() })
     }
 
     /// Bytes read so far, of [`Inputs::total`].
@@ -46,14 +43,8 @@ impl Inputs {
     pub(crate) fn open(&self, path: &Path) -> Result<Box<dyn Read>, ImportError> {
         let mut file = File::open(path).map_err(|e| ImportError::io(path, e))?;
         let mut magic = Vec::with_capacity(4);
-        (&mut file)
-            .take(4)
-            .read_to_end(&mut magic)
-            .map_err(|e| ImportError::io(path, e))?;
-        let counted = BufReader::new(Counted {
-            file,
-            done: self.done.clone(),
-        });
+        (&mut file).take(4).read_to_end(&mut magic).map_err(|e| ImportError::io(path, e))?;
+        let counted = BufReader::new(Counted { file, done: self.done.clone() });
         let whole = io::Cursor::new(magic.clone()).chain(counted);
         Ok(if magic.starts_with(&GZIP) {
             Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(whole)))
@@ -72,10 +63,7 @@ pub(crate) fn read_error(path: &Path, error: io::Error) -> ImportError {
         io::ErrorKind::UnexpectedEof
         | io::ErrorKind::InvalidData
         | io::ErrorKind::InvalidInput
-        | io::ErrorKind::Other => ImportError::Damaged {
-            path: path.to_owned(),
-            what: error.to_string(),
-        },
+        | io::ErrorKind::Other => ImportError::Damaged { path: path.to_owned(), what: error.to_string() },
         _ => ImportError::io(path, error),
     }
 }

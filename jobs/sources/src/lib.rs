@@ -92,12 +92,7 @@ impl Summary {
         let n = self.set_aside.entry(reason.to_owned()).or_default();
         *n += 1;
         if *n <= Summary::EXAMPLES as u64 {
-            self.examples.push(Example {
-                file: file.to_owned(),
-                line,
-                reason: reason.to_owned(),
-                found,
-            });
+            self.examples.push(Example { file: file.to_owned(), line, reason: reason.to_owned(), found });
         }
     }
 
@@ -245,9 +240,6 @@ pub enum ImportError {
 impl ImportError {
     /// An [`ImportError::Io`] for this path.
     pub fn io(path: &Path, source: std::io::Error) -> ImportError {
-        ImportError::Io {
-            path: path.to_owned(),
-            source,
-        }
+        ImportError::Io { path: path.to_owned(), source }
     }
 }

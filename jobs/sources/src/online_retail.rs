@@ -93,16 +93,8 @@ use crate::timeline::{CloudEvent, Timeline};
 use crate::{ImportError, Imported, Progress, SourceEvent, Summary};
 
 /// The columns read, as the schema names them; `sheet` may be missing.
-pub const COLUMNS: [&str; 8] = [
-    "Invoice",
-    "StockCode",
-    "Quantity",
-    "InvoiceDate",
-    "Price",
-    "Customer ID",
-    "Country",
-    "sheet",
-];
+pub const COLUMNS: [&str; 8] =
+    ["Invoice", "StockCode", "Quantity", "InvoiceDate", "Price", "Customer ID", "Country", "sheet"];
 
 /// Stock codes, in capitals, that are no goods.
 pub const NO_GOODS: [&str; 17] = [
@@ -137,10 +129,7 @@ pub fn read(paths: &[PathBuf], progress: Progress<'_>) -> Result<Imported, Impor
     }
     let mut reading = Reading::default();
     for (file, (path, builder)) in readers.into_iter().enumerate() {
-        let batches = builder
-            .with_batch_size(8192)
-            .build()
-            .map_err(|source| parquet_error(path, source))?;
+        let batches = builder.with_batch_size(8192).build().map_err(|source| parquet_error(path, source))?;
         let mut row = 0;
         for batch in batches {
             let batch = batch.map_err(|e| parquet_error(path, e.into()))?;
@@ -231,8 +220,7 @@ impl Reading {
     }
 
     fn map(&mut self, file: usize, row: &Row<'_>) -> Result<(), (&'static str, String)> {
-        let missing =
-            |column: usize| ("a value is missing", format!("{} is null", COLUMNS[column]));
+        let missing = |column: usize| ("a value is missing", format!("{} is null", COLUMNS[column]));
         let id = row.invoice.ok_or_else(|| missing(0))?.trim().to_uppercase();
         let raw_sku = row.sku.ok_or_else(|| missing(1))?.trim();
         let quantity = row.quantity.ok_or_else(|| missing(2))?;
@@ -264,10 +252,7 @@ impl Reading {
             return Err(missing(1));
         }
         if NO_GOODS.contains(&sku.as_str()) {
-            return Err((
-                "the code is no goods",
-                format!("Invoice {id}, StockCode {sku}"),
-            ));
+            return Err(("the code is no goods", format!("Invoice {id}, StockCode {sku}")));
         }
         let cancels = id.starts_with('C');
         let found = || format!("Invoice {id}, StockCode {sku}, Quantity {quantity}, Price {price}");
@@ -287,20 +272,17 @@ impl Reading {
             .checked_abs()
             .filter(|quantity| *quantity < 1 << 31)
             .ok_or_else(|| ("quantity beyond belief", found()))?;
-        let (Some(unit_minor), Some(amount_minor)) = (pence(price, 1), pence(price, quantity_abs))
-        else {
+        let (Some(unit_minor), Some(amount_minor)) = (pence(price, 1), pence(price, quantity_abs)) else {
             return Err(("price below 0 or beyond belief", found()));
         };
 
         if raw_sku != sku {
-            self.summary
-                .note("stock code in lower case: the same sku as in capitals");
+            self.summary.note("stock code in lower case: the same sku as in capitals");
         }
         let mut hasher = DefaultHasher::new();
         (&id, &sku, quantity, price.to_bits(), local_us).hash(&mut hasher);
         if !self.lines.insert(hasher.finish()) {
-            self.summary
-                .note("the same line again within its invoice: kept");
+            self.summary.note("the same line again within its invoice: kept");
         }
         if row.customer.is_none() {
             self.summary.note("no customer: an id of the invoice's own");
@@ -309,18 +291,12 @@ impl Reading {
             Some(sku) => sku.clone(),
             None => self.skus.entry(sku.clone()).or_insert(sku.into()).clone(),
         };
-        let line = Line {
-            sku,
-            quantity: quantity_abs,
-            unit_minor,
-            amount_minor,
-        };
+        let line = Line { sku, quantity: quantity_abs, unit_minor, amount_minor };
         match self.invoices.entry(id) {
             Entry::Occupied(mut old) => {
                 let invoice = old.get_mut();
                 if local_us != invoice.local_us {
-                    self.summary
-                        .note("stamped another minute than its invoice's first line");
+                    self.summary.note("stamped another minute than its invoice's first line");
                 }
                 invoice.local_us = invoice.local_us.min(local_us);
                 invoice.amount_minor += amount_minor;
@@ -416,10 +392,7 @@ fn find_orders(invoices: &mut [Invoice]) {
             }
         }
         // The greatest amount; of equals the latest, which is the last.
-        if let Some((order, _)) = amounts
-            .into_iter()
-            .max_by_key(|(order, sum)| (*sum, *order))
-        {
+        if let Some((order, _)) = amounts.into_iter().max_by_key(|(order, sum)| (*sum, *order)) {
             found.push((at, invoices[order].id.clone()));
         }
     }
@@ -454,9 +427,7 @@ fn to_utc_ms(zone: &TimeZone, local_us: i64) -> i64 {
     let civil = jiff::Timestamp::from_microsecond(local_us)
         .map(|written| TimeZone::UTC.to_datetime(written))
         .unwrap_or(jiff::civil::DateTime::ZERO);
-    zone.to_ambiguous_timestamp(civil)
-        .compatible()
-        .map_or(0, |time| time.as_millisecond())
+    zone.to_ambiguous_timestamp(civil).compatible().map_or(0, |time| time.as_millisecond())
 }
 
 /// Checks that the file is the data set, and answers its reader and row count.
@@ -466,8 +437,7 @@ fn open(path: &Path) -> Result<(ParquetRecordBatchReaderBuilder<File>, u64), Imp
         data_set: "online-retail",
         place,
         found,
-        advice: "give Online Retail II as Parquet, with the columns of the published sheets"
-            .to_owned(),
+        advice: "give Online Retail II as Parquet, with the columns of the published sheets".to_owned(),
     };
     let mut file = File::open(path).map_err(|e| ImportError::io(path, e))?;
     let mut magic = [0; 4];
@@ -482,18 +452,10 @@ fn open(path: &Path) -> Result<(ParquetRecordBatchReaderBuilder<File>, u64), Imp
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
         .map_err(|source| parquet_error(path, source))?;
-    let names: Vec<_> = builder
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| field.name().as_str())
-        .collect();
+    let names: Vec<_> = builder.schema().fields().iter().map(|field| field.name().as_str()).collect();
     for name in &COLUMNS[..7] {
         if !names.contains(name) {
-            return Err(wrong(
-                "schema",
-                format!("no column {name:?} among {}", names.join(", ")),
-            ));
+            return Err(wrong("schema", format!("no column {name:?} among {}", names.join(", "))));
         }
     }
     let wanted = names
@@ -508,10 +470,7 @@ fn open(path: &Path) -> Result<(ParquetRecordBatchReaderBuilder<File>, u64), Imp
 }
 
 fn parquet_error(path: &Path, source: parquet::errors::ParquetError) -> ImportError {
-    ImportError::Parquet {
-        path: path.to_owned(),
-        source,
-    }
+    ImportError::Parquet { path: path.to_owned(), source }
 }
 
 /// The columns of a batch, as the types they are read as.
@@ -533,22 +492,17 @@ impl Columns {
         ];
         let columns = COLUMNS.iter().zip(types).map(|(name, kind)| {
             let column = batch.column_by_name(name);
-            column
-                .map(|column| cast(column, &kind))
-                .transpose()
-                .map_err(|e| ImportError::NotThisDataSet {
-                    path: path.to_owned(),
-                    data_set: "online-retail",
-                    place: "schema",
-                    found: format!("column {name:?}: {e}"),
-                    advice: "give Online Retail II as Parquet, with the types of the \
+            column.map(|column| cast(column, &kind)).transpose().map_err(|e| ImportError::NotThisDataSet {
+                path: path.to_owned(),
+                data_set: "online-retail",
+                place: "schema",
+                found: format!("column {name:?}: {e}"),
+                advice: "give Online Retail II as Parquet, with the types of the \
                              published sheets"
-                        .to_owned(),
-                })
+                    .to_owned(),
+            })
         });
-        Ok(Columns {
-            columns: columns.collect::<Result<_, _>>()?,
-        })
+        Ok(Columns { columns: columns.collect::<Result<_, _>>()? })
     }
 
     fn text(&self, column: usize, at: usize) -> Option<&str> {
@@ -617,11 +571,7 @@ fn render(invoice: &Invoice, time_ms: i64, rank: u8) -> SourceEvent {
         invoice
             .lines
             .iter()
-            .map(|each| DataLine {
-                sku: &each.sku,
-                quantity: each.quantity,
-                unit_minor: each.unit_minor,
-            })
+            .map(|each| DataLine { sku: &each.sku, quantity: each.quantity, unit_minor: each.unit_minor })
             .collect()
     };
     let data = Data {

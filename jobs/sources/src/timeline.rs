@@ -29,19 +29,10 @@ impl<T> Timeline<T> {
         let mut all = Vec::new();
         for (at, item) in items.iter().enumerate() {
             let at = u32::try_from(at).expect("fewer than 2^32 items");
-            all.extend(
-                moments(item)
-                    .into_iter()
-                    .map(|(time, rank)| (time, rank, at)),
-            );
+            all.extend(moments(item).into_iter().map(|(time, rank)| (time, rank, at)));
         }
         all.sort_unstable();
-        Timeline {
-            items,
-            moments: all,
-            next: 0,
-            render,
-        }
+        Timeline { items, moments: all, next: 0, render }
     }
 }
 

@@ -17,13 +17,8 @@ use headsup_connectors::{EmbeddedLog, EmbeddedOptions, EventLog, Lines, Record};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = env::args_os().skip(1);
-    let folder = args
-        .next()
-        .map_or_else(|| env::temp_dir().join("headsup-log-bench"), PathBuf::from);
-    let megabytes: usize = args
-        .next()
-        .and_then(|arg| arg.to_str()?.parse().ok())
-        .unwrap_or(1000);
+    let folder = args.next().map_or_else(|| env::temp_dir().join("headsup-log-bench"), PathBuf::from);
+    let megabytes: usize = args.next().and_then(|arg| arg.to_str()?.parse().ok()).unwrap_or(1000);
     fs::create_dir_all(&folder)?;
     let log_folder = folder.join("log");
     if log_folder.exists() {
@@ -32,13 +27,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let events = events(16 << 20);
     let rounds = (megabytes * 1_000_000).div_ceil(16 << 20);
     let bytes = events.iter().map(|(_, value)| value.len()).sum::<usize>() * rounds;
-    let records: Vec<_> = events
-        .iter()
-        .map(|(key, value)| Record {
-            key: key.as_bytes(),
-            value: value.as_bytes(),
-        })
-        .collect();
+    let records: Vec<_> =
+        events.iter().map(|(key, value)| Record { key: key.as_bytes(), value: value.as_bytes() }).collect();
     println!(
         "{} events of {} bytes, {} MB",
         records.len() * rounds,
@@ -56,11 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     report("append, 1 thread, 10000 events a call", begun, bytes);
     let stored = log.disk_bytes()?;
-    println!(
-        "  on disk {} MB, {:.2} of the events' bytes",
-        stored / 1_000_000,
-        stored as f64 / bytes as f64
-    );
+    println!("  on disk {} MB, {:.2} of the events' bytes", stored / 1_000_000, stored as f64 / bytes as f64);
 
     log.create_topic("single", 4)?;
     for threads in [1, 16] {
@@ -71,8 +57,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let (log, records) = (&log, &records);
                 scope.spawn(move || {
                     for call in 0..calls {
-                        log.append("single", &records[thread * calls + call..][..1])
-                            .expect("append");
+                        log.append("single", &records[thread * calls + call..][..1]).expect("append");
                     }
                 });
             }
@@ -123,8 +108,7 @@ fn lines(
         file.write_all(&text)?;
     }
     let gz = folder.join("events.jsonl.gz");
-    let mut packer =
-        flate2::write::GzEncoder::new(fs::File::create(&gz)?, flate2::Compression::fast());
+    let mut packer = flate2::write::GzEncoder::new(fs::File::create(&gz)?, flate2::Compression::fast());
     packer.write_all(&text)?;
     packer.finish()?;
     let zst = folder.join("events.jsonl.zst");
@@ -137,11 +121,7 @@ fn lines(
             bytes += chunk.bytes.len();
             records += chunk.spans.len();
         }
-        report(
-            &format!("lines of {:?} ({records} events)", lines.packing()),
-            begun,
-            bytes,
-        );
+        report(&format!("lines of {:?} ({records} events)", lines.packing()), begun, bytes);
         fs::remove_file(path)?;
     }
     Ok(())
@@ -150,9 +130,8 @@ fn lines(
 fn report(what: &str, begun: Begun, bytes: usize) {
     let megabytes = bytes as f64 / 1e6;
     let per_wall_s = megabytes / begun.wall_s();
-    let cpu = begun.cpu_s().map_or(String::new(), |cpu_s| {
-        format!(", {:.0} MB per CPU second", megabytes / cpu_s)
-    });
+    let cpu =
+        begun.cpu_s().map_or(String::new(), |cpu_s| format!(", {:.0} MB per CPU second", megabytes / cpu_s));
     let memory = resident_mb().map_or(String::new(), |mb| format!(", {mb} MB resident"));
     println!("{what}: {per_wall_s:.0} MB/s{cpu}{memory}");
 }
@@ -166,10 +145,7 @@ struct Begun {
 
 impl Begun {
     fn now() -> Self {
-        Self {
-            at: Instant::now(),
-            cpu_s: cpu_s(),
-        }
+        Self { at: Instant::now(), cpu_s: cpu_s() }
     }
 
     fn wall_s(self) -> f64 {
@@ -193,11 +169,7 @@ fn cpu_s() -> Option<f64> {
 fn resident_mb() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS"))?;
-    line.split_whitespace()
-        .nth(1)?
-        .parse::<u64>()
-        .ok()
-        .map(|kb| kb / 1024)
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kb| kb / 1024)
 }
 
 /// Customers and messages of about the variety of real ones; always the same.
@@ -216,9 +188,7 @@ fn events(bytes: usize) -> Vec<(String, String)> {
     let mut total = 0;
     while total < bytes {
         let customer = format!("u-{}", random(50_000));
-        let text: Vec<_> = (0..2 + random(12))
-            .map(|_| words[random(words.len() as u64) as usize])
-            .collect();
+        let text: Vec<_> = (0..2 + random(12)).map(|_| words[random(words.len() as u64) as usize]).collect();
         let shop = random(20);
         let value = format!(
             concat!(

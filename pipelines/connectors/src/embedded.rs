@@ -44,14 +44,10 @@ use std::{
 };
 
 use arrow::buffer::Buffer;
-use fjall::{
-    CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
-};
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::log::{
-    Chunk, EventLog, LogError, Reader, Record, Topic, check_topic_name, partition_of,
-};
+use crate::log::{Chunk, EventLog, LogError, Reader, Record, Topic, check_topic_name, partition_of};
 
 /// An event log in a folder. Clones are the same log.
 ///
@@ -75,11 +71,7 @@ pub struct EmbeddedOptions {
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
-        Self {
-            batch_bytes: 1 << 20,
-            zstd_level: 1,
-            clock_ms: system_clock_ms,
-        }
+        Self { batch_bytes: 1 << 20, zstd_level: 1, clock_ms: system_clock_ms }
     }
 }
 
@@ -117,12 +109,10 @@ impl EmbeddedLog {
         let topics = database
             .keyspace("topics", KeyspaceCreateOptions::default)
             .map_err(storage("open the topics"))?;
-        let batches = database
-            .keyspace("batches", batches_keyspace)
-            .map_err(storage("open the batches"))?;
+        let batches = database.keyspace("batches", batches_keyspace).map_err(storage("open the batches"))?;
         let by_name = recover(&topics, &batches)?;
-        let packer = zstd::bulk::Compressor::new(options.zstd_level)
-            .map_err(storage("set up compression"))?;
+        let packer =
+            zstd::bulk::Compressor::new(options.zstd_level).map_err(storage("set up compression"))?;
         Ok(Self {
             shared: Arc::new(Shared {
                 by_name: RwLock::new(by_name),
@@ -143,10 +133,7 @@ impl EmbeddedLog {
     /// # Errors
     /// I/O.
     pub fn disk_bytes(&self) -> Result<u64, LogError> {
-        self.shared
-            .database
-            .disk_space()
-            .map_err(storage("measure the disk space"))
+        self.shared.database.disk_space().map_err(storage("measure the disk space"))
     }
 }
 
@@ -161,58 +148,31 @@ impl EventLog for EmbeddedLog {
             });
         }
         let shared = &self.shared;
-        let mut by_name = shared
-            .by_name
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut by_name = shared.by_name.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(existing) = by_name.get(topic) {
             return match existing.partitions.len() as u32 {
                 existing if existing == partitions => Ok(()),
-                existing => Err(LogError::PartitionCount {
-                    topic: topic.into(),
-                    asked: partitions,
-                    existing,
-                }),
+                existing => {
+                    Err(LogError::PartitionCount { topic: topic.into(), asked: partitions, existing })
+                }
             };
         }
-        let id = by_name
-            .values()
-            .map(|topic| topic.id + 1)
-            .max()
-            .unwrap_or(0);
-        let mut batch = shared
-            .database
-            .batch()
-            .durability(Some(PersistMode::SyncAll));
+        let id = by_name.values().map(|topic| topic.id + 1).max().unwrap_or(0);
+        let mut batch = shared.database.batch().durability(Some(PersistMode::SyncAll));
         batch.insert(&shared.topics, topic, topic_value(id, partitions));
         batch.commit().map_err(storage("create a topic"))?;
         let partitions = (0..partitions).map(|_| Partition::default()).collect();
-        by_name.insert(
-            topic.into(),
-            Arc::new(TopicState {
-                name: topic.into(),
-                id,
-                partitions,
-            }),
-        );
+        by_name.insert(topic.into(), Arc::new(TopicState { name: topic.into(), id, partitions }));
         Ok(())
     }
 
     fn topics(&self) -> Result<Vec<Topic>, LogError> {
-        let by_name = self
-            .shared
-            .by_name
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let by_name = self.shared.by_name.read().unwrap_or_else(PoisonError::into_inner);
         Ok(by_name
             .values()
             .map(|topic| Topic {
                 name: topic.name.clone(),
-                end_offsets: topic
-                    .partitions
-                    .iter()
-                    .map(|partition| held(&partition.progress).end)
-                    .collect(),
+                end_offsets: topic.partitions.iter().map(|partition| held(&partition.progress).end).collect(),
             })
             .collect())
     }
@@ -220,28 +180,16 @@ impl EventLog for EmbeddedLog {
     fn append(&self, topic: &str, records: &[Record<'_>]) -> Result<(), LogError> {
         let topic = self.shared.topic(topic)?;
         let partitions = topic.partitions.len() as u32;
-        self.shared.append(&topic, records, |record| {
-            partition_of(record.key, partitions)
-        })
+        self.shared.append(&topic, records, |record| partition_of(record.key, partitions))
     }
 
-    fn append_to(
-        &self,
-        topic: &str,
-        partition: u32,
-        records: &[Record<'_>],
-    ) -> Result<(), LogError> {
+    fn append_to(&self, topic: &str, partition: u32, records: &[Record<'_>]) -> Result<(), LogError> {
         let topic = self.shared.topic(topic)?;
         topic.partition(partition)?;
         self.shared.append(&topic, records, |_| partition)
     }
 
-    fn reader(
-        &self,
-        topic: &str,
-        partition: u32,
-        from_offset: u64,
-    ) -> Result<Box<dyn Reader>, LogError> {
+    fn reader(&self, topic: &str, partition: u32, from_offset: u64) -> Result<Box<dyn Reader>, LogError> {
         let topic = self.shared.topic(topic)?;
         topic.partition(partition)?;
         let unpacker = zstd::bulk::Decompressor::new().map_err(storage("set up decompression"))?;
@@ -291,10 +239,7 @@ struct Progress {
 
 impl Default for Progress {
     fn default() -> Self {
-        Self {
-            end: 0,
-            last_appended_at_ms: i64::MIN,
-        }
+        Self { end: 0, last_appended_at_ms: i64::MIN }
     }
 }
 
@@ -328,13 +273,10 @@ struct GroupPartition {
 impl Shared {
     fn topic(&self, name: &str) -> Result<Arc<TopicState>, LogError> {
         let by_name = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
-        by_name
-            .get(name)
-            .cloned()
-            .ok_or_else(|| LogError::UnknownTopic {
-                topic: name.chars().take(120).collect(),
-                known: by_name.keys().cloned().collect(),
-            })
+        by_name.get(name).cloned().ok_or_else(|| LogError::UnknownTopic {
+            topic: name.chars().take(120).collect(),
+            known: by_name.keys().cloned().collect(),
+        })
     }
 
     fn append(
@@ -343,10 +285,7 @@ impl Shared {
         records: &[Record<'_>],
         partition: impl Fn(&Record<'_>) -> u32,
     ) -> Result<(), LogError> {
-        if let Some(record) = records
-            .iter()
-            .find(|record| record.bytes() > RECORD_BYTES_MAX)
-        {
+        if let Some(record) = records.iter().find(|record| record.bytes() > RECORD_BYTES_MAX) {
             return Err(LogError::RecordSize {
                 topic: topic.name.clone(),
                 bytes: record.bytes() as u64,
@@ -379,16 +318,12 @@ impl Shared {
             queue = self.write_or_wait(queue)?;
         }
         for record in records {
-            queue
-                .gathering
-                .push(topic, partition(record), record, self.options.batch_bytes);
+            queue.gathering.push(topic, partition(record), record, self.options.batch_bytes);
         }
         let number = queue.gathering_number;
         while queue.durable_before <= number {
             if let Some(cause) = &queue.stopped {
-                return Err(LogError::Stopped {
-                    cause: cause.clone(),
-                });
+                return Err(LogError::Stopped { cause: cause.clone() });
             }
             queue = self.write_or_wait(queue)?;
         }
@@ -401,20 +336,14 @@ impl Shared {
         mut queue: MutexGuard<'a, Queue>,
     ) -> Result<MutexGuard<'a, Queue>, LogError> {
         if queue.is_writing {
-            return Ok(self
-                .turn
-                .wait(queue)
-                .unwrap_or_else(PoisonError::into_inner));
+            return Ok(self.turn.wait(queue).unwrap_or_else(PoisonError::into_inner));
         }
         let group = std::mem::take(&mut queue.gathering);
         queue.gathering_number += 1;
         queue.is_writing = true;
         drop(queue);
 
-        let turn = Turn {
-            shared: self,
-            failure: Some("a writer panicked".into()),
-        };
+        let turn = Turn { shared: self, failure: Some("a writer panicked".into()) };
         let written = self.write(group);
         turn.end(written.as_ref().err().map(with_sources));
         written?;
@@ -424,26 +353,14 @@ impl Shared {
     fn write(&self, group: Group) -> Result<(), LogError> {
         let mut packer = held(&self.packer);
         let now_ms = (self.options.clock_ms)();
-        let mut write = self
-            .database
-            .batch()
-            .durability(Some(PersistMode::SyncData));
+        let mut write = self.database.batch().durability(Some(PersistMode::SyncData));
         let mut grown = Vec::with_capacity(group.partitions.len());
-        for GroupPartition {
-            topic,
-            partition,
-            batches,
-        } in group.partitions.into_values()
-        {
+        for GroupPartition { topic, partition, batches } in group.partitions.into_values() {
             let mut progress = *held(&topic.partitions[partition as usize].progress);
             progress.last_appended_at_ms = progress.last_appended_at_ms.max(now_ms);
             for batch in batches {
                 let value = batch.pack(progress.last_appended_at_ms, &mut packer)?;
-                write.insert(
-                    &self.batches,
-                    batch_key(topic.id, partition, progress.end),
-                    value,
-                );
+                write.insert(&self.batches, batch_key(topic.id, partition, progress.end), value);
                 progress.end += batch.value_lens.len() as u64;
             }
             grown.push((topic, partition, progress));
@@ -487,22 +404,13 @@ impl Drop for Turn<'_> {
 }
 
 impl Group {
-    fn push(
-        &mut self,
-        topic: &Arc<TopicState>,
-        partition: u32,
-        record: &Record<'_>,
-        batch_bytes: usize,
-    ) {
+    fn push(&mut self, topic: &Arc<TopicState>, partition: u32, record: &Record<'_>, batch_bytes: usize) {
         self.bytes += record.bytes() + 8;
-        let of_partition = self
-            .partitions
-            .entry((topic.id, partition))
-            .or_insert_with(|| GroupPartition {
-                topic: topic.clone(),
-                partition,
-                batches: Vec::new(),
-            });
+        let of_partition = self.partitions.entry((topic.id, partition)).or_insert_with(|| GroupPartition {
+            topic: topic.clone(),
+            partition,
+            batches: Vec::new(),
+        });
         match of_partition.batches.last_mut() {
             Some(last) if last.bytes() + record.bytes() <= batch_bytes => last.push(record),
             _ => {
@@ -531,8 +439,7 @@ impl Reader for EmbeddedReader {
             return Ok(None);
         }
         let (first, value) = self.batch()?;
-        let mut chunk =
-            unpack(&value, first, &mut self.unpacker).map_err(|problem| self.damaged(problem))?;
+        let mut chunk = unpack(&value, first, &mut self.unpacker).map_err(|problem| self.damaged(problem))?;
         let skipped = (self.next - first) as usize;
         if skipped >= chunk.spans.len() {
             return Err(self.damaged(format!(
@@ -563,10 +470,7 @@ impl EmbeddedReader {
         let Some(deadline) = Instant::now().checked_add(wait) else {
             // As good as for ever.
             while progress.end <= self.next {
-                progress = partition
-                    .grew
-                    .wait(progress)
-                    .unwrap_or_else(PoisonError::into_inner);
+                progress = partition.grew.wait(progress).unwrap_or_else(PoisonError::into_inner);
             }
             return true;
         };
@@ -575,10 +479,8 @@ impl EmbeddedReader {
             if left.is_zero() {
                 return false;
             }
-            (progress, _) = partition
-                .grew
-                .wait_timeout(progress, left)
-                .unwrap_or_else(PoisonError::into_inner);
+            (progress, _) =
+                partition.grew.wait_timeout(progress, left).unwrap_or_else(PoisonError::into_inner);
         }
         true
     }
@@ -589,18 +491,14 @@ impl EmbeddedReader {
         let batches = &self.shared.batches;
         if self.is_at_batch_start {
             let value = batches.get(at).map_err(storage("read records"))?;
-            return Ok((
-                self.next,
-                value.ok_or_else(|| self.damaged("its batch is missing".into()))?,
-            ));
+            return Ok((self.next, value.ok_or_else(|| self.damaged("its batch is missing".into()))?));
         }
         let from = batch_key(self.topic.id, self.partition, 0);
         let Some(found) = batches.range(from..=at).next_back() else {
             return Err(self.damaged("its batch is missing".into()));
         };
         let (key, value) = found.into_inner().map_err(storage("find records"))?;
-        let first =
-            first_offset(&key).ok_or_else(|| self.damaged("a batch key is not 16 bytes".into()))?;
+        let first = first_offset(&key).ok_or_else(|| self.damaged("a batch key is not 16 bytes".into()))?;
         Ok((first, value))
     }
 
@@ -616,13 +514,11 @@ impl EmbeddedReader {
 
 impl TopicState {
     fn partition(&self, partition: u32) -> Result<&Partition, LogError> {
-        self.partitions
-            .get(partition as usize)
-            .ok_or_else(|| LogError::UnknownPartition {
-                topic: self.name.clone(),
-                partition,
-                partitions: self.partitions.len() as u32,
-            })
+        self.partitions.get(partition as usize).ok_or_else(|| LogError::UnknownPartition {
+            topic: self.name.clone(),
+            partition,
+            partitions: self.partitions.len() as u32,
+        })
     }
 }
 
@@ -667,14 +563,8 @@ impl Batch {
         }
         body.extend_from_slice(&self.values);
         body.extend_from_slice(&self.keys);
-        let packed = packer
-            .compress(&body)
-            .map_err(storage("compress records"))?;
-        let (codec, body) = if packed.len() < body.len() {
-            (CODEC_ZSTD, packed)
-        } else {
-            (CODEC_NONE, body)
-        };
+        let packed = packer.compress(&body).map_err(storage("compress records"))?;
+        let (codec, body) = if packed.len() < body.len() { (CODEC_ZSTD, packed) } else { (CODEC_NONE, body) };
 
         let mut value = Vec::with_capacity(HEADER_BYTES + body.len());
         value.extend_from_slice(&[BATCH_VERSION, codec, 0, 0]);
@@ -701,16 +591,10 @@ impl BatchHeader {
     /// Reads the header and checks the whole stored value against its checksum.
     fn read(value: &[u8]) -> Result<Self, String> {
         let Some((head, body)) = value.split_at_checked(HEADER_BYTES) else {
-            return Err(format!(
-                "a batch has {} bytes, fewer than its header",
-                value.len()
-            ));
+            return Err(format!("a batch has {} bytes, fewer than its header", value.len()));
         };
         if head[0] != BATCH_VERSION {
-            return Err(format!(
-                "a batch is of version {}, this program reads {BATCH_VERSION}",
-                head[0]
-            ));
+            return Err(format!("a batch is of version {}, this program reads {BATCH_VERSION}", head[0]));
         }
         let u32_at = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("4 bytes"));
         let u64_at = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("8 bytes"));
@@ -738,16 +622,11 @@ fn unpack(
     let packed = &value[HEADER_BYTES..];
     let body = match header.codec {
         CODEC_NONE => packed.to_vec(),
-        CODEC_ZSTD => unpacker
-            .decompress(packed, body_bytes)
-            .map_err(|error| format!("zstd: {error}"))?,
+        CODEC_ZSTD => unpacker.decompress(packed, body_bytes).map_err(|error| format!("zstd: {error}"))?,
         codec => return Err(format!("a batch has the unknown codec {codec}")),
     };
     if body.len() != body_bytes {
-        return Err(format!(
-            "a batch unpacks to {} bytes instead of {body_bytes}",
-            body.len()
-        ));
+        return Err(format!("a batch unpacks to {} bytes instead of {body_bytes}", body.len()));
     }
     let mut end = 0;
     let mut spans = Vec::with_capacity(header.records);
@@ -757,19 +636,10 @@ fn unpack(
         spans.push((start, end));
     }
     if end as usize != header.values_bytes {
-        return Err(format!(
-            "a batch's records add up to {end} bytes instead of {}",
-            header.values_bytes
-        ));
+        return Err(format!("a batch's records add up to {end} bytes instead of {}", header.values_bytes));
     }
     let bytes = Buffer::from_vec(body).slice_with_length(lens_bytes, header.values_bytes);
-    Ok(Chunk {
-        first_offset,
-        appended_at_ms: header.appended_at_ms,
-        bytes,
-        spans,
-        oversized: Vec::new(),
-    })
+    Ok(Chunk { first_offset, appended_at_ms: header.appended_at_ms, bytes, spans, oversized: Vec::new() })
 }
 
 /// Big-endian, so that the batches of a partition lie together and in order.
@@ -786,9 +656,7 @@ fn batches_keyspace() -> KeyspaceCreateOptions {
     // compressed already.
     KeyspaceCreateOptions::default()
         .max_memtable_size(MEMTABLE_BYTES)
-        .with_kv_separation(Some(
-            KvSeparationOptions::default().compression(CompressionType::None),
-        ))
+        .with_kv_separation(Some(KvSeparationOptions::default().compression(CompressionType::None)))
 }
 
 const CACHE_BYTES: u64 = 8 << 20;
@@ -801,34 +669,21 @@ const SHARE_BYTES: usize = 8 << 20;
 const TOPIC_VERSION: u8 = 1;
 
 fn topic_value(id: u32, partitions: u32) -> Vec<u8> {
-    [
-        &[TOPIC_VERSION][..],
-        &id.to_le_bytes(),
-        &partitions.to_le_bytes(),
-    ]
-    .concat()
+    [&[TOPIC_VERSION][..], &id.to_le_bytes(), &partitions.to_le_bytes()].concat()
 }
 
 /// All topics, and where each partition ends.
-fn recover(
-    topics: &Keyspace,
-    batches: &Keyspace,
-) -> Result<BTreeMap<String, Arc<TopicState>>, LogError> {
+fn recover(topics: &Keyspace, batches: &Keyspace) -> Result<BTreeMap<String, Arc<TopicState>>, LogError> {
     let mut by_name = BTreeMap::new();
     for stored in topics.iter() {
         let (name, value) = stored.into_inner().map_err(storage("read the topics"))?;
         let name = String::from_utf8_lossy(&name).into_owned();
-        let damaged = |partition, problem| LogError::Damaged {
-            topic: name.clone(),
-            partition,
-            offset: 0,
-            problem,
-        };
+        let damaged =
+            |partition, problem| LogError::Damaged { topic: name.clone(), partition, offset: 0, problem };
         let (id, count) = match *value {
-            [TOPIC_VERSION, i0, i1, i2, i3, c0, c1, c2, c3] => (
-                u32::from_le_bytes([i0, i1, i2, i3]),
-                u32::from_le_bytes([c0, c1, c2, c3]),
-            ),
+            [TOPIC_VERSION, i0, i1, i2, i3, c0, c1, c2, c3] => {
+                (u32::from_le_bytes([i0, i1, i2, i3]), u32::from_le_bytes([c0, c1, c2, c3]))
+            }
             _ => {
                 return Err(damaged(
                     0,
@@ -842,37 +697,24 @@ fn recover(
             let progress = match batches.range(all).next_back() {
                 None => Progress::default(),
                 Some(last) => {
-                    let (key, value) = last
-                        .into_inner()
-                        .map_err(storage("read the last records"))?;
+                    let (key, value) = last.into_inner().map_err(storage("read the last records"))?;
                     let first = first_offset(&key)
                         .ok_or_else(|| damaged(partition, "a batch key is not 16 bytes".into()))?;
-                    let header =
-                        BatchHeader::read(&value).map_err(|problem| LogError::Damaged {
-                            topic: name.clone(),
-                            partition,
-                            offset: first,
-                            problem,
-                        })?;
+                    let header = BatchHeader::read(&value).map_err(|problem| LogError::Damaged {
+                        topic: name.clone(),
+                        partition,
+                        offset: first,
+                        problem,
+                    })?;
                     Progress {
                         end: first + header.records as u64,
                         last_appended_at_ms: header.appended_at_ms,
                     }
                 }
             };
-            partitions.push(Partition {
-                progress: Mutex::new(progress),
-                grew: Condvar::new(),
-            });
+            partitions.push(Partition { progress: Mutex::new(progress), grew: Condvar::new() });
         }
-        by_name.insert(
-            name.clone(),
-            Arc::new(TopicState {
-                name,
-                id,
-                partitions,
-            }),
-        );
+        by_name.insert(name.clone(), Arc::new(TopicState { name, id, partitions }));
     }
     Ok(by_name)
 }
@@ -882,33 +724,24 @@ const FORMAT_LINE: &str = "headsup event log, format ";
 
 /// Whether the folder holds a log; not if it is empty.
 fn check_format(path: &Path) -> Result<bool, LogError> {
-    let refuse = |problem: String| {
-        Err(LogError::Format {
-            path: path.into(),
-            problem,
-        })
-    };
+    let refuse = |problem: String| Err(LogError::Format { path: path.into(), problem });
     let file = path.join("FORMAT");
     match fs::read_to_string(&file) {
-        Ok(text) => match text
-            .trim_end()
-            .strip_prefix(FORMAT_LINE)
-            .and_then(|version| version.parse::<u32>().ok())
-        {
-            Some(FORMAT) => Ok(true),
-            Some(later) => refuse(format!(
-                "it has format {later}, this program knows {FORMAT}; open it with the headsup that wrote it, or a newer one"
-            )),
-            None => refuse(format!(
-                "its FORMAT file says {:?}; restore the folder from a copy",
-                shortened(&text)
-            )),
-        },
+        Ok(text) => {
+            match text.trim_end().strip_prefix(FORMAT_LINE).and_then(|version| version.parse::<u32>().ok()) {
+                Some(FORMAT) => Ok(true),
+                Some(later) => refuse(format!(
+                    "it has format {later}, this program knows {FORMAT}; open it with the headsup that wrote it, or a newer one"
+                )),
+                None => refuse(format!(
+                    "its FORMAT file says {:?}; restore the folder from a copy",
+                    shortened(&text)
+                )),
+            }
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             for entry in fs::read_dir(path).map_err(io_error("list the folder", path))? {
-                let name = entry
-                    .map_err(io_error("list the folder", path))?
-                    .file_name();
+                let name = entry.map_err(io_error("list the folder", path))?.file_name();
                 if name != "LOCK" && name != "FORMAT.new" {
                     return refuse(format!(
                         "it is not an event log (it holds {}); name an empty or new folder",
@@ -930,11 +763,7 @@ fn write_format(path: &Path) -> Result<(), LogError> {
         file.sync_all()?;
         fs::rename(&new, path.join("FORMAT"))?;
         // The name is durable only when the folder is.
-        if cfg!(unix) {
-            File::open(path)?.sync_all()
-        } else {
-            Ok(())
-        }
+        if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
     };
     write().map_err(io_error("write", &new))
 }
@@ -954,33 +783,18 @@ fn lock(path: &Path) -> Result<File, LogError> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
-            let told = (&mut file).take(200).read_to_string(&mut holder).is_ok()
-                && !holder.trim().is_empty();
-            let holder = if told {
-                shortened(holder.trim())
-            } else {
-                "another process".into()
-            };
-            return Err(LogError::Held {
-                path: path.into(),
-                holder,
-            });
+            let told = (&mut file).take(200).read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
+            let holder = if told { shortened(holder.trim()) } else { "another process".into() };
+            return Err(LogError::Held { path: path.into(), holder });
         }
         Err(TryLockError::Error(error)) => return Err(io_error("lock", &name)(error)),
     }
     let program = std::env::current_exe().ok();
-    let program = program
-        .as_deref()
-        .and_then(Path::file_name)
-        .map(|name| name.to_string_lossy().into_owned());
-    let holder = format!(
-        "process {} ({})\n",
-        std::process::id(),
-        program.as_deref().unwrap_or("unknown program")
-    );
-    let written = file
-        .set_len(0)
-        .and_then(|()| file.write_all(holder.as_bytes()));
+    let program =
+        program.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let holder =
+        format!("process {} ({})\n", std::process::id(), program.as_deref().unwrap_or("unknown program"));
+    let written = file.set_len(0).and_then(|()| file.write_all(holder.as_bytes()));
     written.map_err(io_error("write", &name))?;
     Ok(file)
 }
@@ -998,9 +812,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn system_clock_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as i64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 fn shortened(text: &str) -> String {
@@ -1010,19 +822,12 @@ fn shortened(text: &str) -> String {
 fn storage<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     attempt: &'static str,
 ) -> impl FnOnce(E) -> LogError {
-    move |source| LogError::Storage {
-        attempt,
-        source: source.into(),
-    }
+    move |source| LogError::Storage { attempt, source: source.into() }
 }
 
 fn io_error(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LogError {
     let path = PathBuf::from(path);
-    move |source| LogError::Io {
-        attempt,
-        path,
-        source,
-    }
+    move |source| LogError::Io { attempt, path, source }
 }
 
 fn with_sources(error: &LogError) -> String {
@@ -1037,9 +842,7 @@ fn with_sources(error: &LogError) -> String {
 
 impl fmt::Debug for EmbeddedLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EmbeddedLog")
-            .field("options", &self.shared.options)
-            .finish_non_exhaustive()
+        f.debug_struct("EmbeddedLog").field("options", &self.shared.options).finish_non_exhaustive()
     }
 }
 
@@ -1050,10 +853,7 @@ mod tests {
     fn batch() -> Batch {
         let mut batch = Batch::default();
         for (key, value) in [("c-1", "{}"), ("", ""), ("c-2", "{\"id\":\"e\"}")] {
-            batch.push(&Record {
-                key: key.as_bytes(),
-                value: value.as_bytes(),
-            });
+            batch.push(&Record { key: key.as_bytes(), value: value.as_bytes() });
         }
         batch
     }
@@ -1071,21 +871,12 @@ mod tests {
 
     #[test]
     fn a_batch_of_version_1() {
-        let packed = batch().pack(
-            1_700_000_000_123,
-            &mut zstd::bulk::Compressor::new(1).unwrap(),
-        );
+        let packed = batch().pack(1_700_000_000_123, &mut zstd::bulk::Compressor::new(1).unwrap());
         let packed = packed.unwrap();
-        assert_eq!(
-            packed.escape_ascii().to_string(),
-            STORED_V1.escape_ascii().to_string()
-        );
+        assert_eq!(packed.escape_ascii().to_string(), STORED_V1.escape_ascii().to_string());
         let mut unpacker = zstd::bulk::Decompressor::new().unwrap();
         let chunk = unpack(STORED_V1, 7, &mut unpacker).unwrap();
-        assert_eq!(
-            (chunk.first_offset, chunk.appended_at_ms),
-            (7, 1_700_000_000_123)
-        );
+        assert_eq!((chunk.first_offset, chunk.appended_at_ms), (7, 1_700_000_000_123));
         assert_eq!(values(&chunk), ["{}", "", "{\"id\":\"e\"}"]);
     }
 
@@ -1094,10 +885,7 @@ mod tests {
         let mut packer = zstd::bulk::Compressor::new(1).unwrap();
         let mut unpacker = zstd::bulk::Decompressor::new().unwrap();
         let mut large = batch();
-        large.push(&Record {
-            key: b"k",
-            value: &[b'x'; 500],
-        });
+        large.push(&Record { key: b"k", value: &[b'x'; 500] });
         for batch in [batch(), large] {
             let stored = batch.pack(5, &mut packer).unwrap();
             unpack(&stored, 0, &mut unpacker).unwrap();
@@ -1105,29 +893,16 @@ mod tests {
                 let mut damaged = stored.clone();
                 damaged[at] ^= 0x10;
                 assert!(unpack(&damaged, 0, &mut unpacker).is_err(), "byte {at}");
-                assert!(
-                    unpack(&stored[..at], 0, &mut unpacker).is_err(),
-                    "cut at {at}"
-                );
+                assert!(unpack(&stored[..at], 0, &mut unpacker).is_err(), "cut at {at}");
             }
         }
     }
 
     #[test]
     fn batch_keys_are_in_the_order_of_offsets() {
-        let keys = [
-            (0, 0, 0),
-            (0, 0, 1),
-            (0, 0, 300),
-            (0, 1, 0),
-            (1, 0, 0),
-            (1, 0, u64::MAX),
-        ];
+        let keys = [(0, 0, 0), (0, 0, 1), (0, 0, 300), (0, 1, 0), (1, 0, 0), (1, 0, u64::MAX)];
         let keys = keys.map(|(topic, partition, offset)| batch_key(topic, partition, offset));
         assert!(keys.is_sorted());
-        assert_eq!(
-            keys.map(|key| first_offset(&key)),
-            [0, 1, 300, 0, 0, u64::MAX].map(Some)
-        );
+        assert_eq!(keys.map(|key| first_offset(&key)), [0, 1, 300, 0, 0, u64::MAX].map(Some));
     }
 }

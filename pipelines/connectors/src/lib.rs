@@ -18,5 +18,5 @@ pub mod store;
 
 pub use embedded::{EmbeddedLog, EmbeddedOptions};
 pub use lines::{Lines, LinesOptions};
-pub use store::{Store, StoreError};
 pub use log::{Chunk, EventLog, LogError, Reader, Record, Topic, check_topic_name, partition_of};
+pub use store::{Store, StoreError};

@@ -34,10 +34,7 @@ pub struct LinesOptions {
 
 impl Default for LinesOptions {
     fn default() -> Self {
-        Self {
-            chunk_bytes: 1 << 20,
-            line_bytes_max: 16 << 20,
-        }
+        Self { chunk_bytes: 1 << 20, line_bytes_max: 16 << 20 }
     }
 }
 
@@ -99,11 +96,7 @@ impl Lines {
         if path.as_os_str() == "-" {
             return Self::from_reader("standard input", io::stdin(), options);
         }
-        let failed = |source| LogError::Io {
-            attempt: "open",
-            path: path.into(),
-            source,
-        };
+        let failed = |source| LogError::Io { attempt: "open", path: path.into(), source };
         let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if metadata.is_dir() {
@@ -117,13 +110,7 @@ impl Lines {
             return Self::from_reader(path, file, options);
         }
         let modified_ms = ms_since_epoch(metadata.modified().map_err(failed)?);
-        Self::start(
-            path.into(),
-            file,
-            Some(modified_ms),
-            Some(metadata.len()),
-            options,
-        )
+        Self::start(path.into(), file, Some(modified_ms), Some(metadata.len()), options)
     }
 
     /// Reads lines from anything, as from standard input. `name` is what errors call it.
@@ -146,30 +133,19 @@ impl Lines {
         options: LinesOptions,
     ) -> Result<Self, LogError> {
         let bytes_read = Arc::new(AtomicU64::new(0));
-        let mut input = Counted {
-            input,
-            bytes_read: bytes_read.clone(),
-        };
+        let mut input = Counted { input, bytes_read: bytes_read.clone() };
         let mut head = Vec::with_capacity(8);
-        let failed = |source| LogError::Io {
-            attempt: "read",
-            path: path.clone(),
-            source,
-        };
-        (&mut input)
-            .take(8)
-            .read_to_end(&mut head)
-            .map_err(failed)?;
-        let packing = Packing::of(&head).map_err(|problem| LogError::Input {
-            path: path.clone(),
-            problem,
-        })?;
+        let failed = |source| LogError::Io { attempt: "read", path: path.clone(), source };
+        (&mut input).take(8).read_to_end(&mut head).map_err(failed)?;
+        let packing =
+            Packing::of(&head).map_err(|problem| LogError::Input { path: path.clone(), problem })?;
         let input: Chain<_, _> = Cursor::new(head).chain(input);
         let input: Box<dyn Read + Send> = match packing {
             Packing::Plain => Box::new(input),
-            Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(
-                BufReader::with_capacity(PACKED_READ_BYTES, input),
-            )),
+            Packing::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(
+                PACKED_READ_BYTES,
+                input,
+            ))),
             Packing::Zstd => {
                 let input = BufReader::with_capacity(PACKED_READ_BYTES, input);
                 Box::new(zstd::stream::read::Decoder::with_buffer(input).map_err(failed)?)
@@ -235,8 +211,7 @@ impl Lines {
                 }
                 // One line longer than the buffer. The splitter gives up on it at
                 // `line_bytes_max`, so this ends.
-                let bytes =
-                    (buffer.len() * 2).min(self.options.line_bytes_max + self.options.chunk_bytes);
+                let bytes = (buffer.len() * 2).min(self.options.line_bytes_max + self.options.chunk_bytes);
                 buffer.resize(bytes, 0);
             }
             match self.input.read(&mut buffer[lines.filled..]) {
@@ -257,10 +232,8 @@ impl Lines {
             }
         }
 
-        self.carry = Carry {
-            bytes: buffer[lines.line_start..lines.filled].to_vec(),
-            is_oversized: lines.is_skipping,
-        };
+        self.carry =
+            Carry { bytes: buffer[lines.line_start..lines.filled].to_vec(), is_oversized: lines.is_skipping };
         self.chunk(buffer, lines)
     }
 
@@ -286,12 +259,7 @@ impl Lines {
     }
 
     fn chunk(&mut self, buffer: Vec<u8>, lines: Splitter) -> Result<Option<Chunk>, LogError> {
-        let Splitter {
-            mut spans,
-            oversized,
-            line_start,
-            ..
-        } = lines;
+        let Splitter { mut spans, oversized, line_start, .. } = lines;
         if spans.is_empty() {
             // Only at the end of the input: the loop above does not stop before a line otherwise.
             return match std::mem::replace(&mut self.state, State::Done) {
@@ -310,16 +278,8 @@ impl Lines {
             self.lent.remove(0);
         }
         self.lent.push(buffer);
-        let appended_at_ms = self
-            .modified_ms
-            .unwrap_or_else(|| ms_since_epoch(SystemTime::now()));
-        Ok(Some(Chunk {
-            first_offset,
-            appended_at_ms,
-            bytes,
-            spans,
-            oversized,
-        }))
+        let appended_at_ms = self.modified_ms.unwrap_or_else(|| ms_since_epoch(SystemTime::now()));
+        Ok(Some(Chunk { first_offset, appended_at_ms, bytes, spans, oversized }))
     }
 
     /// An initialised buffer with room for a chunk and the carried line.
@@ -345,11 +305,7 @@ impl Lines {
     fn failure(&self, source: io::Error) -> LogError {
         let packing = match self.packing {
             Packing::Plain => {
-                return LogError::Io {
-                    attempt: "read",
-                    path: self.path.clone(),
-                    source,
-                };
+                return LogError::Io { attempt: "read", path: self.path.clone(), source };
             }
             Packing::Gzip => "gzip",
             Packing::Zstd => "zstd",
@@ -357,18 +313,13 @@ impl Lines {
         let lines = self.next_line;
         let problem = match source.kind() {
             io::ErrorKind::UnexpectedEof => {
-                format!(
-                    "the {packing} data ends early, after {lines} whole lines; fetch the file again"
-                )
+                format!("the {packing} data ends early, after {lines} whole lines; fetch the file again")
             }
             _ => format!(
                 "the {packing} data is damaged after {lines} whole lines ({source}); fetch the file again"
             ),
         };
-        LogError::Input {
-            path: self.path.clone(),
-            problem,
-        }
+        LogError::Input { path: self.path.clone(), problem }
     }
 }
 
@@ -453,15 +404,10 @@ impl Splitter {
 
     fn end_line(&mut self, buffer: &[u8], end: usize) {
         let start = self.line_start;
-        let end = if end > start && buffer[end - 1] == b'\r' {
-            end - 1
-        } else {
-            end
-        };
+        let end = if end > start && buffer[end - 1] == b'\r' { end - 1 } else { end };
         if end - start > self.line_bytes_max {
             self.oversized.push(self.spans.len() as u32);
-            self.spans
-                .push((start as u32, (start + OVERSIZED_KEPT_BYTES) as u32));
+            self.spans.push((start as u32, (start + OVERSIZED_KEPT_BYTES) as u32));
         } else {
             self.spans.push((start as u32, end as u32));
         }
@@ -470,10 +416,7 @@ impl Splitter {
     fn end_oversized(&mut self) {
         self.is_skipping = false;
         self.oversized.push(self.spans.len() as u32);
-        self.spans.push((
-            self.line_start as u32,
-            (self.line_start + OVERSIZED_KEPT_BYTES) as u32,
-        ));
+        self.spans.push((self.line_start as u32, (self.line_start + OVERSIZED_KEPT_BYTES) as u32));
     }
 }
 
@@ -490,11 +433,7 @@ pub enum Packing {
 
 impl Packing {
     fn of(head: &[u8]) -> Result<Self, String> {
-        let unpack_first = |what: &str| {
-            Err(format!(
-                "it is {what}, not lines; unpack or convert it first"
-            ))
-        };
+        let unpack_first = |what: &str| Err(format!("it is {what}, not lines; unpack or convert it first"));
         match head {
             [0x1F, 0x8B, ..] => Ok(Self::Gzip),
             // A zstd frame, or a skippable one before it.

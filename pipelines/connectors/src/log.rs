@@ -45,24 +45,14 @@ pub trait EventLog: Send + Sync {
     ///
     /// # Errors
     /// Those of `append`, and [`LogError::UnknownPartition`].
-    fn append_to(
-        &self,
-        topic: &str,
-        partition: u32,
-        records: &[Record<'_>],
-    ) -> Result<(), LogError>;
+    fn append_to(&self, topic: &str, partition: u32, records: &[Record<'_>]) -> Result<(), LogError>;
 
     /// Reads one partition from `from_offset` on. An offset beyond the end waits for the log to
     /// get there.
     ///
     /// # Errors
     /// [`LogError::UnknownTopic`], [`LogError::UnknownPartition`].
-    fn reader(
-        &self,
-        topic: &str,
-        partition: u32,
-        from_offset: u64,
-    ) -> Result<Box<dyn Reader>, LogError>;
+    fn reader(&self, topic: &str, partition: u32, from_offset: u64) -> Result<Box<dyn Reader>, LogError>;
 }
 
 /// One position in one partition, moving forward. Readers do not disturb each other or the
@@ -123,9 +113,7 @@ pub fn check_topic_name(topic: &str) -> Result<(), LogError> {
     if (1..=100).contains(&topic.len()) && topic.bytes().all(allowed) {
         return Ok(());
     }
-    Err(LogError::TopicName {
-        topic: topic.chars().take(120).collect(),
-    })
+    Err(LogError::TopicName { topic: topic.chars().take(120).collect() })
 }
 
 /// Why a source or log did not do what it was asked. Where there is a `source()`, it is not
@@ -134,9 +122,7 @@ pub fn check_topic_name(topic: &str) -> Result<(), LogError> {
 #[non_exhaustive]
 pub enum LogError {
     /// The name cannot be that of a topic.
-    #[error(
-        "cannot use {topic:?} as a topic name: it needs 1 to 100 characters out of a-z 0-9 . _ -"
-    )]
+    #[error("cannot use {topic:?} as a topic name: it needs 1 to 100 characters out of a-z 0-9 . _ -")]
     TopicName {
         /// The name, shortened.
         topic: String,
@@ -173,9 +159,7 @@ pub enum LogError {
         known: Vec<String>,
     },
     /// The topic has fewer partitions.
-    #[error(
-        "cannot use partition {partition} of topic {topic}: it has {partitions}, numbered from 0"
-    )]
+    #[error("cannot use partition {partition} of topic {topic}: it has {partitions}, numbered from 0")]
     UnknownPartition {
         /// The topic.
         topic: String,
@@ -199,9 +183,7 @@ pub enum LogError {
     },
     /// An earlier write failed, so that what is on disk is uncertain until the log is opened
     /// again.
-    #[error(
-        "cannot append: the log stopped at a failed write ({cause}); mend the cause and restart"
-    )]
+    #[error("cannot append: the log stopped at a failed write ({cause}); mend the cause and restart")]
     Stopped {
         /// The failure, as text because it is told to every later caller.
         cause: String,
@@ -269,11 +251,7 @@ pub enum LogError {
 }
 
 fn known_topics(known: &[String]) -> String {
-    if known.is_empty() {
-        "it has no topics yet".into()
-    } else {
-        format!("it has {}", known.join(", "))
-    }
+    if known.is_empty() { "it has no topics yet".into() } else { format!("it has {}", known.join(", ")) }
 }
 
 #[cfg(test)]
@@ -292,10 +270,7 @@ mod tests {
             check_topic_name(good).unwrap();
         }
         for bad in ["", "A", "a/b", "a b", "客", &"x".repeat(101)] {
-            assert!(
-                matches!(check_topic_name(bad), Err(LogError::TopicName { .. })),
-                "{bad}"
-            );
+            assert!(matches!(check_topic_name(bad), Err(LogError::TopicName { .. })), "{bad}");
         }
     }
 }

@@ -141,7 +141,9 @@ impl Store {
         if !self.open.contains_key(&key) {
             if self.open.len() >= OPEN_MAX {
                 let oldest = self.open.keys().find(|(other, _)| other == table).cloned();
-                if let Some(part) = oldest.or_else(|| self.open.keys().next().cloned()).and_then(|key| self.open.remove(&key)) {
+                if let Some(part) =
+                    oldest.or_else(|| self.open.keys().next().cloned()).and_then(|key| self.open.remove(&key))
+                {
                     part.close()?;
                 }
             }
@@ -190,9 +192,7 @@ impl Store {
 impl Part {
     fn close(self) -> Result<(), StoreError> {
         let Part { writer, partial, whole } = self;
-        writer
-            .close()
-            .map_err(|source| StoreError::Parquet { path: partial.clone(), source })?;
+        writer.close().map_err(|source| StoreError::Parquet { path: partial.clone(), source })?;
         fs::rename(&partial, &whole).map_err(|source| StoreError::Io {
             action: "complete",
             path: whole,

@@ -130,6 +130,7 @@ pub struct EventBatch {
 
 impl EventBatch {
     /// How many events.
+    #[inline]
     pub fn len(&self) -> usize {
         self.kinds.len()
     }
@@ -140,28 +141,33 @@ impl EventBatch {
     }
 
     /// What happened.
+    #[inline]
     pub fn kind(&self, row: usize) -> EventType {
         self.kinds[row]
     }
 
     /// The place among events of the same millisecond: an earlier step of the
     /// life cycle is smaller.
+    #[inline]
     pub fn rank(&self, row: usize) -> u8 {
         self.ranks[row]
     }
 
     /// When it happened, in ms since the Unix epoch.
+    #[inline]
     pub fn time_ms(&self, row: usize) -> i64 {
         self.times_ms[row]
     }
 
     /// When it was known: `recordedtime` if the event has it, else when the log
     /// took it in; in ms since the Unix epoch.
+    #[inline]
     pub fn known_ms(&self, row: usize) -> i64 {
         self.known_ms[row]
     }
 
     /// A text, empty if the event does not have it.
+    #[inline]
     pub fn text(&self, column: Text, row: usize) -> &str {
         match &self.texts[column as usize] {
             Some(values) => values.value(row),
@@ -170,12 +176,14 @@ impl EventBatch {
     }
 
     /// An integer, if the event has it.
+    #[inline]
     pub fn number(&self, column: Number, row: usize) -> Option<i64> {
         let values = self.numbers[column as usize].as_ref()?;
         values.is_valid(row).then(|| values.value(row))
     }
 
     /// A boolean, if the event has it.
+    #[inline]
     pub fn flag(&self, column: Flag, row: usize) -> Option<bool> {
         let values = self.flags[column as usize].as_ref()?;
         values.is_valid(row).then(|| values.value(row))

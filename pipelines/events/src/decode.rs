@@ -42,7 +42,8 @@ pub struct Decoded {
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,
-    wanted: [bool; Text::COUNT],
+    /// Bit per text column to fill.
+    wanted: u32,
     quotes: Vec<u32>,
     arena: String,
 }
@@ -50,18 +51,16 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder that fills these text columns and leaves the others empty.
     pub fn new(limits: Limits, columns: &[Text]) -> Self {
-        let mut wanted = [false; Text::COUNT];
-        for &column in columns {
-            wanted[column as usize] = true;
-        }
+        let wanted = columns.iter().fold(0, |bits, &column| bits | 1 << column as u32);
         Self { limits, wanted, quotes: Vec::new(), arena: String::new() }
     }
 
     /// Decodes every record of `chunk`.
     pub fn decode(&mut self, chunk: &Chunk) -> Decoded {
-        let mut columns = Columns::new(chunk, &self.wanted);
+        let mut columns = Columns::new(chunk, self.wanted);
         let mut quarantined = Vec::new();
         let mut ignored = 0;
+        let mut raw = Raw::EMPTY;
         let all_utf8 = simdutf8::basic::from_utf8(&chunk.bytes).ok();
         for (index, &(start, end)) in chunk.spans.iter().enumerate() {
             let bytes = &chunk.bytes[start as usize..end as usize];
@@ -76,7 +75,7 @@ impl Decoder {
             } else {
                 match line {
                     None => Err(not_utf8(bytes)),
-                    Some(line) => self.record(line, chunk.appended_at_ms, &mut columns),
+                    Some(line) => self.record(line, chunk.appended_at_ms, &mut raw, &mut columns),
                 }
             };
             match result {
@@ -91,31 +90,25 @@ impl Decoder {
                 }),
             }
         }
-        Decoded {
-            read: chunk.spans.len() as u64,
-            events: columns.finish(chunk),
-            quarantined,
-            ignored,
-        }
+        Decoded { read: chunk.spans.len() as u64, events: columns.finish(chunk), quarantined, ignored }
     }
 
     /// Whether the record is an event to apply, and then its row.
-    fn record(
+    fn record<'a>(
         &mut self,
-        line: &str,
+        line: &'a str,
         appended_at_ms: i64,
-        columns: &mut Columns,
+        raw: &mut Raw<'a>,
+        columns: &mut Columns<'_>,
     ) -> Result<bool, Mistake> {
-        let mut raw = Raw::EMPTY;
-        if scan(line, &mut self.quotes, &mut raw).is_some() {
-            return self.check(&raw, appended_at_ms, columns, true);
+        if scan(line, &mut self.quotes, raw).is_some() {
+            return self.check(raw, appended_at_ms, columns, true);
         }
         if line.trim_ascii().is_empty() {
             return Err(Mistake { reason: Reason::Empty, detail: "an empty line".to_owned() });
         }
         let mut arena = std::mem::take(&mut self.arena);
-        let result = parse(line, &mut arena)
-            .and_then(|raw| self.check(&raw, appended_at_ms, columns, false));
+        let result = parse(line, &mut arena).and_then(|raw| self.check(&raw, appended_at_ms, columns, false));
         self.arena = arena;
         result
     }
@@ -124,7 +117,7 @@ impl Decoder {
         &self,
         raw: &Raw<'_>,
         appended_at_ms: i64,
-        columns: &mut Columns,
+        columns: &mut Columns<'_>,
         in_chunk: bool,
     ) -> Result<bool, Mistake> {
         match raw.specversion {
@@ -133,8 +126,8 @@ impl Decoder {
             other => return Err(impossible("specversion", "\"1.0\"", other)),
         }
         for (name, value) in [
-            ("id", raw.texts[Text::Id as usize]),
-            ("source", raw.texts[Text::Source as usize]),
+            ("id", raw.text(Text::Id)),
+            ("source", raw.text(Text::Source)),
             ("type", raw.kind),
             ("time", raw.time),
         ] {
@@ -181,7 +174,7 @@ fn check_data(kind: EventType, raw: &Raw<'_>) -> Result<(), Mistake> {
             detail: format!("data.{}: a duration cannot be negative", raw.negative),
         });
     }
-    let text = |column: Text| raw.texts[column as usize];
+    let text = |column: Text| raw.text(column);
     let need = |name: &str, column: Text| match text(column) {
         "" => Err(missing(name)),
         _ => Ok(()),
@@ -282,10 +275,11 @@ fn short(text: &str) -> String {
 }
 
 /// The columns of a batch while it is built.
-struct Columns {
-    wanted: [bool; Text::COUNT],
-    /// Address of the chunk's bytes, to turn a slice of it into an offset.
-    base: usize,
+struct Columns<'c> {
+    /// Bit per text column to fill.
+    wanted: u32,
+    /// The chunk's bytes; a slice of them becomes an offset.
+    bytes: &'c [u8],
     kinds: Vec<EventType>,
     ranks: Vec<u8>,
     times_ms: Vec<i64>,
@@ -298,12 +292,12 @@ struct Columns {
     flags: [Option<BooleanBuilder>; Flag::COUNT],
 }
 
-impl Columns {
-    fn new(chunk: &Chunk, wanted: &[bool; Text::COUNT]) -> Self {
+impl<'c> Columns<'c> {
+    fn new(chunk: &'c Chunk, wanted: u32) -> Self {
         let rows = chunk.spans.len();
         Self {
-            wanted: *wanted,
-            base: chunk.bytes.as_ptr() as usize,
+            wanted,
+            bytes: chunk.bytes.as_slice(),
             kinds: Vec::with_capacity(rows),
             ranks: Vec::with_capacity(rows),
             times_ms: Vec::with_capacity(rows),
@@ -318,25 +312,26 @@ impl Columns {
     fn push(&mut self, kind: EventType, time_ms: i64, known_ms: i64, raw: &Raw<'_>, in_chunk: bool) {
         let row = self.kinds.len();
         self.kinds.push(kind);
-        self.ranks.push(rank(kind, raw.texts[Text::Role as usize]));
+        self.ranks.push(rank(kind, raw.text(Text::Role)));
         self.times_ms.push(time_ms);
         self.known_ms.push(known_ms);
-        for (column, &value) in raw.texts.iter().enumerate() {
-            if value.is_empty() || !self.wanted[column] {
-                continue;
-            }
+        let mut present = raw.present & self.wanted;
+        while present != 0 {
+            let column = present.trailing_zeros() as usize;
+            present &= present - 1;
+            let value = raw.texts[column];
             let views = &mut self.views[column];
             if views.capacity() == 0 {
                 views.reserve_exact(self.kinds.capacity());
             }
             views.resize(row, 0);
-            views.push(if value.len() <= 12 {
-                make_view(value.as_bytes(), 0, 0)
-            } else if in_chunk {
-                make_view(value.as_bytes(), 0, (value.as_ptr() as usize - self.base) as u32)
+            views.push(if in_chunk {
+                view_of(self.bytes, value)
             } else {
                 let offset = self.unescaped.len() as u32;
-                self.unescaped.extend_from_slice(value.as_bytes());
+                if value.len() > 12 {
+                    self.unescaped.extend_from_slice(value.as_bytes());
+                }
                 make_view(value.as_bytes(), 1, offset)
             });
         }
@@ -358,8 +353,7 @@ impl Columns {
 
     fn finish(self, chunk: &Chunk) -> EventBatch {
         let rows = self.kinds.len();
-        let buffers: Arc<[Buffer]> =
-            Arc::from([chunk.bytes.clone(), Buffer::from_vec(self.unescaped)]);
+        let buffers: Arc<[Buffer]> = Arc::from([chunk.bytes.clone(), Buffer::from_vec(self.unescaped)]);
         EventBatch {
             kinds: self.kinds,
             ranks: self.ranks,
@@ -383,6 +377,29 @@ impl Columns {
                 Some(builder.finish())
             }),
         }
+    }
+}
+
+/// The view of `value`, which is a slice of `bytes`, in buffer 0.
+#[inline]
+fn view_of(bytes: &[u8], value: &str) -> u128 {
+    let offset = value.as_ptr() as usize - bytes.as_ptr() as usize;
+    let length = value.len();
+    match bytes.get(offset..offset + 16).and_then(|bytes| bytes.try_into().ok()) {
+        // The length in the low four bytes, and above it the text (if it is no
+        // longer than twelve bytes) or its prefix, buffer and offset.
+        Some(bytes) => {
+            let text = u128::from_le_bytes(bytes);
+            if length <= 12 {
+                let kept = (1u128 << (8 * length)) - 1;
+                (text & kept) << 32 | length as u128
+            } else {
+                let prefix = text & 0xffff_ffff;
+                (offset as u128) << 96 | prefix << 32 | length as u128
+            }
+        }
+        // The last few bytes of the chunk.
+        None => make_view(value.as_bytes(), 0, offset as u32),
     }
 }
 
@@ -435,12 +452,7 @@ mod tests {
         let mut out = String::new();
         for row in 0..decoded.events.len() {
             let e = &decoded.events;
-            out += &format!(
-                "{} {} {}\n",
-                e.time_ms(row),
-                e.kind(row).name(),
-                e.text(Text::CustomerId, row)
-            );
+            out += &format!("{} {} {}\n", e.time_ms(row), e.kind(row).name(), e.text(Text::CustomerId, row));
         }
         for q in decoded.quarantined {
             out += &format!("{} {}: {}\n", q.offset, q.reason, q.detail);
@@ -467,9 +479,12 @@ mod tests {
 
     #[test]
     fn not_json() {
-        check("not json", expect![[r#"
+        check(
+            "not json",
+            expect![[r#"
             7 not_json: invalid type: null, expected a JSON object at line 1 column 2
-        "#]]);
+        "#]],
+        );
         check(&event(T, "conversation.queued", r#","skill":"refund""#)[..80], expect![[""]]);
         check("[1]", expect![[""]]);
         check(&(event(T, "conversation.queued", r#","skill":"x""#) + "x"), expect![[""]]);
@@ -477,12 +492,18 @@ mod tests {
 
     #[test]
     fn empty_lines() {
-        check("\n", expect![[r#"
+        check(
+            "\n",
+            expect![[r#"
             7 empty: an empty line
-        "#]]);
-        check("  \t \n", expect![[r#"
+        "#]],
+        );
+        check(
+            "  \t \n",
+            expect![[r#"
             7 empty: an empty line
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -523,7 +544,10 @@ mod tests {
         .collect();
         check(&all, expect![[""]]);
         check(&event(T, "conversation.message", r#","role":"boss""#), expect![[""]]);
-        check(r#"{"specversion":"1.0","id":"1","source":"s","type":"order.paid","subject":"o","time":"2026-03-02T00:00:00Z","data":"x"}"#, expect![[""]]);
+        check(
+            r#"{"specversion":"1.0","id":"1","source":"s","type":"order.paid","subject":"o","time":"2026-03-02T00:00:00Z","data":"x"}"#,
+            expect![[""]],
+        );
     }
 
     #[test]
@@ -544,12 +568,16 @@ mod tests {
     #[test]
     fn ten_megabytes() {
         let big = "x".repeat(10_000_000);
-        check(&event(T, "conversation.message", &format!(r#","role":"customer","text":"{big}""#)), expect![[""]]);
+        check(
+            &event(T, "conversation.message", &format!(r#","role":"customer","text":"{big}""#)),
+            expect![[""]],
+        );
     }
 
     #[test]
     fn escapes_and_spaces() {
-        let spaced = event(T, "conversation.queued", r#", "skill" : "refund""#).replace("u1", "u\\u00e9\\n\\\"x, longer than inline");
+        let spaced = event(T, "conversation.queued", r#", "skill" : "refund""#)
+            .replace("u1", "u\\u00e9\\n\\\"x, longer than inline");
         check(&spaced, expect![[""]]);
     }
 
@@ -580,8 +608,7 @@ mod tests {
             let object = |fields: Vec<(&str, String)>| {
                 let separator = if spaced { ", " } else { "," };
                 let colon = if spaced { ": " } else { ":" };
-                let fields: Vec<String> =
-                    fields.iter().map(|(k, v)| format!("\"{k}\"{colon}{v}")).collect();
+                let fields: Vec<String> = fields.iter().map(|(k, v)| format!("\"{k}\"{colon}{v}")).collect();
                 format!("{{{}}}", fields.join(separator))
             };
             let text = |(k, v): (&'static str, serde_json::Value)| (k, v.to_string());

@@ -16,11 +16,42 @@ pub(crate) struct Raw<'a> {
     pub time: &'a str,
     pub recorded: &'a str,
     pub texts: [&'a str; Text::COUNT],
+    /// Bit per text column that this event has; the others are left from before.
+    pub present: u32,
     pub numbers: [Option<i64>; Number::COUNT],
     pub flags: [Option<bool>; Flag::COUNT],
     pub has_data: bool,
     /// A data field ending in `_ms` that is negative.
     pub negative: &'a str,
+}
+
+impl<'a> Raw<'a> {
+    /// Makes ready for the next line of the same chunk.
+    #[inline]
+    fn clear(&mut self) {
+        self.specversion = "";
+        self.kind = "";
+        self.time = "";
+        self.recorded = "";
+        self.present = 0;
+        self.numbers = [None; Number::COUNT];
+        self.flags = [None; Flag::COUNT];
+        self.has_data = false;
+        self.negative = "";
+    }
+
+    #[inline]
+    pub(crate) fn set(&mut self, column: Text, value: &'a str) {
+        let bit = 1 << column as u32;
+        self.texts[column as usize] = value;
+        self.present = if value.is_empty() { self.present & !bit } else { self.present | bit };
+    }
+
+    /// A text, empty if the event does not have it.
+    #[inline]
+    pub(crate) fn text(&self, column: Text) -> &'a str {
+        if self.present & (1 << column as u32) != 0 { self.texts[column as usize] } else { "" }
+    }
 }
 
 impl Raw<'_> {
@@ -30,6 +61,7 @@ impl Raw<'_> {
         time: "",
         recorded: "",
         texts: [""; Text::COUNT],
+        present: 0,
         numbers: [None; Number::COUNT],
         flags: [None; Flag::COUNT],
         has_data: false,
@@ -37,9 +69,11 @@ impl Raw<'_> {
     };
 }
 
-/// Reads `line` into `raw`, or returns `None` if the strict path has to.
+/// Reads `line` into `raw`, over what was there, or returns `None` if the strict
+/// path has to.
 /// `quotes` is scratch space.
 pub(crate) fn scan<'a>(line: &'a str, quotes: &mut Vec<u32>, raw: &mut Raw<'a>) -> Option<()> {
+    raw.clear();
     find_quotes(line.as_bytes(), quotes)?;
     let mut walk = Walk { line, bytes: line.as_bytes(), quotes, next_quote: 0, at: 0 };
     walk.expect(b'{')?;
@@ -53,9 +87,9 @@ pub(crate) fn scan<'a>(line: &'a str, quotes: &mut Vec<u32>, raw: &mut Raw<'a>) 
                     "type" => raw.kind = value,
                     "time" => raw.time = value,
                     "recordedtime" => raw.recorded = value,
-                    "id" => raw.texts[Text::Id as usize] = value,
-                    "source" => raw.texts[Text::Source as usize] = value,
-                    "subject" => raw.texts[Text::Subject as usize] = value,
+                    "id" => raw.set(Text::Id, value),
+                    "source" => raw.set(Text::Source, value),
+                    "subject" => raw.set(Text::Subject, value),
                     "data" => return None,
                     _ => {}
                 }
@@ -87,7 +121,7 @@ fn scan_data<'a>(walk: &mut Walk<'a, '_>, raw: &mut Raw<'a>) -> Option<()> {
         if walk.peek()? == b'"' {
             let value = walk.string()?;
             match Text::of_data_field(key) {
-                Some(column) => raw.texts[column as usize] = value,
+                Some(column) => raw.set(column, value),
                 None => {
                     if Number::of_data_field(key).is_some() || Flag::of_data_field(key).is_some() {
                         return None;
@@ -124,10 +158,7 @@ fn scan_data<'a>(walk: &mut Walk<'a, '_>, raw: &mut Raw<'a>) -> Option<()> {
 }
 
 pub(crate) fn is_envelope(key: &str) -> bool {
-    matches!(
-        key,
-        "specversion" | "type" | "time" | "recordedtime" | "id" | "source" | "subject"
-    )
+    matches!(key, "specversion" | "type" | "time" | "recordedtime" | "id" | "source" | "subject")
 }
 
 /// Positions of all quotes. `None` if the line has a backslash or a control

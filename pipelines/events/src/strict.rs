@@ -52,16 +52,20 @@ pub(crate) fn parse<'a>(line: &str, arena: &'a mut String) -> Result<Raw<'a>, Mi
             } else if let Some(column) = Number::of_data_field(key) {
                 raw.numbers[column as usize] = match present {
                     None => None,
-                    Some(value) => Some(value.as_i64().ok_or_else(|| {
-                        mistyped(&format!("data.{key}"), "an integer", value)
-                    })?),
+                    Some(value) => Some(
+                        value
+                            .as_i64()
+                            .ok_or_else(|| mistyped(&format!("data.{key}"), "an integer", value))?,
+                    ),
                 };
             } else if let Some(column) = Flag::of_data_field(key) {
                 raw.flags[column as usize] = match present {
                     None => None,
-                    Some(value) => Some(value.as_bool().ok_or_else(|| {
-                        mistyped(&format!("data.{key}"), "true or false", value)
-                    })?),
+                    Some(value) => Some(
+                        value
+                            .as_bool()
+                            .ok_or_else(|| mistyped(&format!("data.{key}"), "true or false", value))?,
+                    ),
                 };
             } else if key == "lines" {
                 if let Some(value) = present {
@@ -91,6 +95,7 @@ pub(crate) fn parse<'a>(line: &str, arena: &'a mut String) -> Result<Raw<'a>, Mi
     raw.negative = &arena[negative];
     for (column, range) in texts.into_iter().enumerate() {
         raw.texts[column] = &arena[range];
+        raw.present |= u32::from(!raw.texts[column].is_empty()) << column;
     }
     Ok(raw)
 }
@@ -99,11 +104,7 @@ fn present<'v, 'a>(value: &'v Option<LazyValue<'a>>) -> Option<&'v LazyValue<'a>
     value.as_ref().filter(|value| !value.is_null())
 }
 
-fn text(
-    value: &Option<LazyValue<'_>>,
-    name: &str,
-    arena: &mut String,
-) -> Result<Range<usize>, Mistake> {
+fn text(value: &Option<LazyValue<'_>>, name: &str, arena: &mut String) -> Result<Range<usize>, Mistake> {
     match present(value) {
         None => Ok(0..0),
         Some(value) => match value.as_str() {

@@ -17,8 +17,7 @@ pub fn parse_rfc3339_ms(text: &str) -> Option<i64> {
                 && matches!(bytes[10], b'T' | b't' | b' ')
                 && !text.contains('[');
             let time: Timestamp = shaped.then(|| text.parse().ok())??;
-            (time.as_second() > -62_135_596_801)
-                .then(|| time.as_nanosecond().div_euclid(1_000_000) as i64)
+            (time.as_second() > -62_135_596_801).then(|| time.as_nanosecond().div_euclid(1_000_000) as i64)
         }
     }
 }
@@ -36,8 +35,7 @@ fn parse_utc_ms(b: &[u8]) -> Option<i64> {
     }
     let (year, month, day) = (digits(&b[0..4])?, digits(&b[5..7])?, digits(&b[8..10])?);
     let (hour, minute, second) = (digits(&b[11..13])?, digits(&b[14..16])?, digits(&b[17..19])?);
-    if year < 1 || !(1..=12).contains(&month) || day < 1 || hour > 23 || minute > 59 || second > 59
-    {
+    if year < 1 || !(1..=12).contains(&month) || day < 1 || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);

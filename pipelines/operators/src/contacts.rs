@@ -31,12 +31,7 @@ pub struct ContactLimits {
 
 impl Default for ContactLimits {
     fn default() -> Self {
-        Self {
-            idle_ms: 30 * 60_000,
-            queue_ms: 12 * 3_600_000,
-            wrap_ms: 10 * 60_000,
-            linger_ms: 30 * 60_000,
-        }
+        Self { idle_ms: 30 * 60_000, queue_ms: 12 * 3_600_000, wrap_ms: 10 * 60_000, linger_ms: 30 * 60_000 }
     }
 }
 
@@ -355,7 +350,7 @@ impl Contacts {
     fn find_or_begin(&mut self, events: &EventBatch, row: usize, now_ms: i64) -> u32 {
         let id = events.text(Text::Subject, row);
         let hash = xxh3_64(id.as_bytes());
-        let Self { index, conversations, names, free, timers, .. } = self;
+        let Self { index, conversations, names, free, timers, limits, .. } = self;
         let found = index.find(hash, |&slot| &*conversations[slot as usize].id == id);
         if let Some(&slot) = found {
             return slot;
@@ -386,14 +381,14 @@ impl Contacts {
         };
         if matches!(
             events.kind(row),
-            EventType::ConversationRated
-                | EventType::ConversationLabelled
-                | EventType::ConversationWrapped
+            EventType::ConversationRated | EventType::ConversationLabelled | EventType::ConversationWrapped
         ) {
             conversations[slot as usize].phase = Phase::Over;
         }
         index.insert_unique(hash, slot, |&slot| xxh3_64(conversations[slot as usize].id.as_bytes()));
-        timers.push(Reverse((now_ms.saturating_add(1), slot)));
+        let ContactLimits { idle_ms, queue_ms, wrap_ms, linger_ms } = *limits;
+        let soonest_ms = idle_ms.min(queue_ms).min(wrap_ms).min(linger_ms).max(1);
+        timers.push(Reverse((now_ms.saturating_add(soonest_ms), slot)));
         slot
     }
 
@@ -555,13 +550,7 @@ impl Conversation {
     }
 
     /// Ends the contact at `at_ms` and writes it down.
-    fn end(
-        &mut self,
-        end: End,
-        at_ms: i64,
-        names: &Names,
-        facts: &mut ContactFacts,
-    ) {
+    fn end(&mut self, end: End, at_ms: i64, names: &Names, facts: &mut ContactFacts) {
         self.phase = Phase::Over;
         let contact = &mut self.contact;
         if let Some(asked_ms) = contact.asked_ms.take() {
@@ -710,8 +699,7 @@ impl Queue {
     }
 
     fn busy(&self) -> bool {
-        self.agents_changed
-            || self.groups.values().any(|c| c.served > 0 || !c.waiting.is_empty() || c.shown)
+        self.agents_changed || self.groups.values().any(|c| c.served > 0 || !c.waiting.is_empty() || c.shown)
     }
 
     /// A row for each group with somebody in it, and one with zeros when the last

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Int64Builder, RecordBatch, StringViewBuilder,
-    TimestampMicrosecondBuilder,
+    ArrayRef, BooleanBuilder, Int64Builder, RecordBatch, StringViewBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
@@ -40,8 +39,7 @@ pub enum Kind {
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 5] =
-        [Table::Contacts, Table::Rounds, Table::Ratings, Table::Queue, Table::Orders];
+    pub const ALL: [Table; 5] = [Table::Contacts, Table::Rounds, Table::Ratings, Table::Queue, Table::Orders];
 
     /// The name in SQL and of the folder.
     pub const fn name(self) -> &'static str {
@@ -90,13 +88,25 @@ impl Table {
                 ("accepted_at", Time, "first accepted by an agent"),
                 ("closed_at", Time, "closed"),
                 ("wrapped_at", Time, "after-contact work ended"),
-                ("ended_at", Time, "when the contact was over: wrapped; else abandoned; else closed; else given up as idle"),
+                (
+                    "ended_at",
+                    Time,
+                    "when the contact was over: wrapped; else abandoned; else closed; else given up as idle",
+                ),
                 ("ended_by", Text, "wrapped, closed, abandoned, reopened, idle"),
                 ("wait_ms", Integer, "queued to accepted, or to abandoned; null if never queued"),
-                ("handle_ms", Integer, "accepted to wrapped (else closed, else the last event), without hold and without queueing again after a transfer; null if no agent accepted it"),
+                (
+                    "handle_ms",
+                    Integer,
+                    "accepted to wrapped (else closed, else the last event), without hold and without queueing again after a transfer; null if no agent accepted it",
+                ),
                 ("hold_ms", Integer, "on hold"),
                 ("wrap_ms", Integer, "closed to wrapped"),
-                ("first_reply_ms", Integer, "from the later of queueing and the first unanswered customer message to the first human, non-automatic reply"),
+                (
+                    "first_reply_ms",
+                    Integer,
+                    "from the later of queueing and the first unanswered customer message to the first human, non-automatic reply",
+                ),
                 ("customer_messages", Integer, "messages of the customer"),
                 ("agent_messages", Integer, "messages of agents, automatic ones left out"),
                 ("bot_messages", Integer, "messages of the bot, and automatic replies"),
@@ -116,7 +126,11 @@ impl Table {
                 ("skill", Text, "the skill stated last"),
                 ("agent_id", Text, "the agent who replied; null if nobody did"),
                 ("asked_at", Time, "the first unanswered customer message"),
-                ("replied_at", Time, "the next human, non-automatic reply; null if none came before the contact ended"),
+                (
+                    "replied_at",
+                    Time,
+                    "the next human, non-automatic reply; null if none came before the contact ended",
+                ),
                 ("reply_ms", Integer, "from the one to the other"),
                 ("known_at", Time, "when the last event that went into the row was known"),
             ],
@@ -140,12 +154,20 @@ impl Table {
                 ("longest_wait_ms", Integer, "the longest wait among them; null if nobody waits"),
                 ("open_contacts", Integer, "contacts accepted and not yet over"),
                 ("agents_available", Integer, "agents available; only in the agents' row"),
-                ("capacity", Integer, "conversations that the available agents may have at once; only in the agents' row"),
+                (
+                    "capacity",
+                    Integer,
+                    "conversations that the available agents may have at once; only in the agents' row",
+                ),
                 ("known_at", Time, "the tick"),
             ],
             Table::Orders => &[
                 ("order_id", Text, "the order"),
-                ("type", Text, "placed, paid, shipped, delivered, cancelled, return_requested, returned, refunded, reviewed"),
+                (
+                    "type",
+                    Text,
+                    "placed, paid, shipped, delivered, cancelled, return_requested, returned, refunded, reviewed",
+                ),
                 ("customer_id", Text, "the customer"),
                 ("shop", Text, "the shop"),
                 ("channel", Text, "the channel"),
@@ -208,9 +230,7 @@ impl Rows {
                 Kind::Text => Column::Text(StringViewBuilder::new()),
                 Kind::Integer => Column::Integer(Int64Builder::new()),
                 Kind::Boolean => Column::Boolean(BooleanBuilder::new()),
-                Kind::Time => {
-                    Column::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC"))
-                }
+                Kind::Time => Column::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
             })
             .collect();
         Self { table, schema: table.schema(), columns, next: 0, rows: 0 }

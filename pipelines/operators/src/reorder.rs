@@ -73,7 +73,8 @@ impl Reorder {
         let batches = &self.batches;
         let order = |a: &Turn, b: &Turn| {
             (a.at_ms, a.rank).cmp(&(b.at_ms, b.rank)).then_with(|| {
-                let key = |turn: &Turn, column| batches[turn.batch as usize].events.text(column, turn.row as usize);
+                let key =
+                    |turn: &Turn, column| batches[turn.batch as usize].events.text(column, turn.row as usize);
                 key(a, Text::Source)
                     .cmp(key(b, Text::Source))
                     .then_with(|| key(a, Text::Id).cmp(key(b, Text::Id)))

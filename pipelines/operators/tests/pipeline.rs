@@ -19,7 +19,8 @@ const APPENDED_AT_MS: i64 = 4_000_000_000_000;
 
 fn kpis() -> Vec<Arc<Kpi>> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sql/kpis");
-    let mut files: Vec<_> = std::fs::read_dir(folder).expect("sql/kpis").map(|e| e.expect("entry").path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).expect("sql/kpis").map(|e| e.expect("entry").path()).collect();
     files.sort();
     let kpi = |file: std::path::PathBuf| {
         let name = file.file_stem().expect("name").to_string_lossy().into_owned();
@@ -73,7 +74,8 @@ fn run(kpis: &[Arc<Kpi>], partitions: &[Vec<&str>], cut: usize) -> Result {
         profile: false,
     });
     let mut decoder = Decoder::new(Limits::default(), Pipeline::columns());
-    let mut result = Result { rows: vec![], history: vec![], facts: BTreeMap::new(), accounting: Accounting::default() };
+    let mut result =
+        Result { rows: vec![], history: vec![], facts: BTreeMap::new(), accounting: Accounting::default() };
     let mut take = |output: headsup_operators::Output| {
         for (table, batch) in output.facts {
             result.facts.entry(table).or_default().push(batch);
@@ -127,7 +129,8 @@ fn by_customer<'a>(events: &'a [(i64, String, String)], partitions: usize) -> Ve
 
 fn shuffled(events: &[(i64, String, String)], seed: u64) -> Vec<(i64, String, String)> {
     let mut dice = ChaCha8Rng::seed_from_u64(seed);
-    let mut keyed: Vec<_> = events.iter().map(|event| (event.0 + dice.random_range(0..2_000), event.clone())).collect();
+    let mut keyed: Vec<_> =
+        events.iter().map(|event| (event.0 + dice.random_range(0..2_000), event.clone())).collect();
     keyed.sort_by_key(|(at, _)| *at);
     let shuffled: Vec<_> = keyed.into_iter().map(|(_, event)| event).collect();
     assert_ne!(shuffled, events);
@@ -167,8 +170,11 @@ fn copies_change_nothing() {
     let once = run(&kpis, &by_customer(&events, 2), 100);
     let mut dice = ChaCha8Rng::seed_from_u64(9);
     let mut twice: Vec<_> = events.iter().map(|event| (event.0, event.clone())).collect();
-    let copies: Vec<_> =
-        events.iter().step_by(3).map(|event| (event.0 + dice.random_range(0..500_000), event.clone())).collect();
+    let copies: Vec<_> = events
+        .iter()
+        .step_by(3)
+        .map(|event| (event.0 + dice.random_range(0..500_000), event.clone()))
+        .collect();
     let count = copies.len() as u64;
     twice.extend(copies);
     twice.sort_by_key(|(at, _)| *at);
@@ -195,7 +201,9 @@ fn batch_over_the_facts_is_the_stream() {
         let mut batches = Vec::new();
         windows.finish(&mut batches).expect("evaluates");
         for batch in &batches {
-            rows.extend((0..batch.num_rows()).map(|row| text(&kpi.name, batch, row, batch.num_columns() - 3)));
+            rows.extend(
+                (0..batch.num_rows()).map(|row| text(&kpi.name, batch, row, batch.num_columns() - 3)),
+            );
         }
     }
     rows.sort();

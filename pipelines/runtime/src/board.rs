@@ -180,9 +180,8 @@ impl KpiBoard {
             .map(|key| cast(batch.column(3 + key), &DataType::Utf8))
             .collect::<Result<_, _>>()
             .unwrap_or_default();
-        let values: Vec<_> = (0..self.values.len())
-            .map(|value| number(batch, 3 + self.keys.len() + value))
-            .collect();
+        let values: Vec<_> =
+            (0..self.values.len()).map(|value| number(batch, 3 + self.keys.len() + value)).collect();
         for row in 0..batch.num_rows() {
             let point = Point {
                 window_end_ms: ends.value(row).div_euclid(1_000),
@@ -219,7 +218,8 @@ impl KpiBoard {
         // A series that the last whole window knows nothing of is gone.
         if let Some(newest) = self.series.values().map(|point| point.window_end_ms).max() {
             let size_ms = self.size_ms;
-            self.series.retain(|_, point| point.window_end_ms > newest.saturating_sub(size_ms.saturating_mul(2)));
+            self.series
+                .retain(|_, point| point.window_end_ms > newest.saturating_sub(size_ms.saturating_mul(2)));
         }
         over
     }
@@ -228,7 +228,9 @@ impl KpiBoard {
 fn number(batch: &RecordBatch, column: usize) -> Option<Vec<Option<f64>>> {
     let column = batch.column(column);
     match column.data_type() {
-        DataType::Int64 => Some(column.as_primitive::<Int64Type>().iter().map(|v| v.map(|v| v as f64)).collect()),
+        DataType::Int64 => {
+            Some(column.as_primitive::<Int64Type>().iter().map(|v| v.map(|v| v as f64)).collect())
+        }
         DataType::Boolean => None,
         _ => {
             let column = cast(column, &DataType::Float64).ok()?;

@@ -255,8 +255,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text)
-            .map_err(|mistakes| ConfigError::Mistakes { path: path.to_owned(), mistakes })
+        Self::parse(&text).map_err(|mistakes| ConfigError::Mistakes { path: path.to_owned(), mistakes })
     }
 
     /// Reads TOML.
@@ -289,9 +288,14 @@ impl Config {
                 continue;
             };
             for (name, value) in content {
-                let known: Vec<&str> = KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect();
+                let known: Vec<&str> =
+                    KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect();
                 match KEYS.iter().find(|key| key.section == section && key.name == name) {
-                    None => mistake(section, name, format!("unknown key {section}.{name}{}", nearest(name, &known))),
+                    None => mistake(
+                        section,
+                        name,
+                        format!("unknown key {section}.{name}{}", nearest(name, &known)),
+                    ),
                     Some(key) => {
                         if let Err(expected) = (key.set)(&mut config, value) {
                             mistake(section, name, format!("{section}.{name}: {expected}, found {value}"));
@@ -305,7 +309,9 @@ impl Config {
 
     /// A file with every key, its default, and what it is.
     pub fn sample() -> String {
-        let mut out = String::from("# headsup: every key with its default. Durations are a number with ms, s, m, h or d.\n");
+        let mut out = String::from(
+            "# headsup: every key with its default. Durations are a number with ms, s, m, h or d.\n",
+        );
         let mut section = "";
         for key in KEYS {
             if key.section != section {

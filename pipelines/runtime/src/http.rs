@@ -62,7 +62,9 @@ async fn metrics_page(Shared(board): Shared<Arc<Board>>) -> Response {
 async fn ready(Shared(board): Shared<Arc<Board>>) -> (StatusCode, String) {
     board.read(|state| match (&state.failure, state.watermark_ms) {
         (Some(failure), _) => (StatusCode::SERVICE_UNAVAILABLE, format!("failed: {failure}\n")),
-        (None, None) => (StatusCode::SERVICE_UNAVAILABLE, "waiting for events of every partition\n".to_owned()),
+        (None, None) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "waiting for events of every partition\n".to_owned())
+        }
         (None, Some(_)) => (StatusCode::OK, "ready\n".to_owned()),
     })
 }

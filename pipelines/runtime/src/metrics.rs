@@ -24,13 +24,33 @@ pub fn render(state: &State) -> Result<String, prometheus::Error> {
     )?;
     let quarantined = counter("headsup_quarantined_total", "Records set aside, by reason.", &["reason"])?;
     let facts = counter("headsup_facts_total", "Facts given out, by table.", &["table"])?;
-    let rows = counter("headsup_kpi_rows_total", "Rows that KPIs have shown, with early values and corrections.", &["kpi"])?;
-    let refused = counter("headsup_kpi_refused_total", "Facts that came when all windows of the KPI that hold them were final.", &["kpi"])?;
+    let rows = counter(
+        "headsup_kpi_rows_total",
+        "Rows that KPIs have shown, with early values and corrections.",
+        &["kpi"],
+    )?;
+    let refused = counter(
+        "headsup_kpi_refused_total",
+        "Facts that came when all windows of the KPI that hold them were final.",
+        &["kpi"],
+    )?;
 
-    let pending = IntGaugeVec::new(Opts::new("headsup_events_pending", "Records read that wait for their turn."), &["partition"])?;
-    let behind = IntGaugeVec::new(Opts::new("headsup_log_lag_records", "Records in the log that have not been read."), &["partition"])?;
-    let latest = GaugeVec::new(Opts::new("headsup_event_time_seconds", "The largest event time seen, since the Unix epoch."), &["partition"])?;
-    let sizes = IntGaugeVec::new(Opts::new("headsup_state_entries", "Entries in the operators' states."), &["state"])?;
+    let pending = IntGaugeVec::new(
+        Opts::new("headsup_events_pending", "Records read that wait for their turn."),
+        &["partition"],
+    )?;
+    let behind = IntGaugeVec::new(
+        Opts::new("headsup_log_lag_records", "Records in the log that have not been read."),
+        &["partition"],
+    )?;
+    let latest = GaugeVec::new(
+        Opts::new("headsup_event_time_seconds", "The largest event time seen, since the Unix epoch."),
+        &["partition"],
+    )?;
+    let sizes = IntGaugeVec::new(
+        Opts::new("headsup_state_entries", "Entries in the operators' states."),
+        &["state"],
+    )?;
     for gauge in [&pending, &behind, &sizes] {
         registry.register(Box::new(gauge.clone()))?;
     }
@@ -60,11 +80,17 @@ pub fn render(state: &State) -> Result<String, prometheus::Error> {
         sizes.with_label_values(&[*kind]).set(*size as i64);
     }
     if let Some(ms) = state.watermark_ms.filter(|&ms| ms != i64::MAX) {
-        let watermark = Gauge::new("headsup_watermark_seconds", "Event time up to which everything is known, since the Unix epoch.")?;
+        let watermark = Gauge::new(
+            "headsup_watermark_seconds",
+            "Event time up to which everything is known, since the Unix epoch.",
+        )?;
         watermark.set(ms as f64 / 1e3);
         registry.register(Box::new(watermark))?;
     }
-    let over = Gauge::new("headsup_kpi_series_left_out", "KPI series that are not in the metrics because there are more than metrics.series_max.")?;
+    let over = Gauge::new(
+        "headsup_kpi_series_left_out",
+        "KPI series that are not in the metrics because there are more than metrics.series_max.",
+    )?;
     over.set(state.series_over as f64);
     registry.register(Box::new(over))?;
 
@@ -95,6 +121,8 @@ pub fn render(state: &State) -> Result<String, prometheus::Error> {
     for (bound, count) in BATCH_SECONDS.iter().zip(buckets) {
         out += &format!("headsup_batch_seconds_bucket{{le=\"{bound}\"}} {count}\n");
     }
-    out += &format!("headsup_batch_seconds_bucket{{le=\"+Inf\"}} {count}\nheadsup_batch_seconds_sum {sum}\nheadsup_batch_seconds_count {count}\n");
+    out += &format!(
+        "headsup_batch_seconds_bucket{{le=\"+Inf\"}} {count}\nheadsup_batch_seconds_sum {sum}\nheadsup_batch_seconds_count {count}\n"
+    );
     Ok(out)
 }

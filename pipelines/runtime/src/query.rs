@@ -48,7 +48,9 @@ pub async fn session(data: &Path, kpis: &[Arc<Kpi>]) -> Result<SessionContext> {
         let known = kpis.iter().find(|kpi| kpi.name == name);
         let schema = match known {
             // The stored rows count, should the file have changed since.
-            Some(kpi) if store_files(data, &format!("kpi_history/{name}"))?.is_empty() => Some(kpi.rows.clone()),
+            Some(kpi) if store_files(data, &format!("kpi_history/{name}"))?.is_empty() => {
+                Some(kpi.rows.clone())
+            }
             _ => None,
         };
         let table = format!("kpi_history.\"{name}\"");
@@ -61,7 +63,8 @@ pub async fn session(data: &Path, kpis: &[Arc<Kpi>]) -> Result<SessionContext> {
         // Keys stand between grouped_by and the values; those of the window and
         // grouping sets identify a row, and a value never tells rows apart.
         let keys = key_columns(&columns, known);
-        let quoted = |names: &[String]| names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        let quoted =
+            |names: &[String]| names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
         context
             .sql(&format!(
                 "CREATE VIEW kpi.\"{name}\" AS SELECT {} FROM (SELECT *, row_number() OVER (PARTITION BY {} ORDER BY revision DESC) AS newest FROM {table}) WHERE newest = 1",
@@ -78,12 +81,16 @@ fn key_columns(table: &datafusion::dataframe::DataFrame, known: Option<&Arc<Kpi>
     let mut keys = vec!["window_start".to_owned(), "grouped_by".to_owned()];
     let fields = table.schema().fields();
     match known {
-        Some(kpi) => keys.extend(kpi.rows.fields()[3..3 + kpi.key_count].iter().map(|field| field.name().clone())),
+        Some(kpi) => {
+            keys.extend(kpi.rows.fields()[3..3 + kpi.key_count].iter().map(|field| field.name().clone()))
+        }
         // Without the definition: texts are keys.
         None => keys.extend(
             fields
                 .iter()
-                .filter(|field| field.name() != "grouped_by" && field.name() != "dt" && field.data_type().is_string())
+                .filter(|field| {
+                    field.name() != "grouped_by" && field.name() != "dt" && field.data_type().is_string()
+                })
                 .map(|field| field.name().clone()),
         ),
     }
@@ -97,7 +104,13 @@ fn store_files(data: &Path, folder: &str) -> Result<Vec<std::path::PathBuf>> {
 
 /// Registers the Parquet files below `folder`; without any, an empty table of
 /// `schema`, if that is known. Whether the table is there.
-async fn register(context: &SessionContext, data: &Path, folder: &str, name: &str, schema: Option<SchemaRef>) -> Result<bool> {
+async fn register(
+    context: &SessionContext,
+    data: &Path,
+    folder: &str,
+    name: &str,
+    schema: Option<SchemaRef>,
+) -> Result<bool> {
     let files = store_files(data, folder)?;
     let Some(first) = files.first() else {
         if let Some(schema) = &schema {
@@ -122,7 +135,8 @@ async fn register(context: &SessionContext, data: &Path, folder: &str, name: &st
         })
         .collect::<Result<Vec<_>>>()?;
     let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension(".parquet");
-    let config = ListingTableConfig::new_with_multi_paths(urls).with_listing_options(options).with_schema(schema);
+    let config =
+        ListingTableConfig::new_with_multi_paths(urls).with_listing_options(options).with_schema(schema);
     context.register_table(name, Arc::new(ListingTable::try_new(config)?))?;
     Ok(true)
 }
@@ -161,7 +175,12 @@ pub fn recompute(data: &Path, kpis: &[Arc<Kpi>]) -> Result<Vec<Vec<RecordBatch>>
 ///
 /// # Errors
 /// Batches of different schemas.
-pub fn register_rows(context: &SessionContext, name: &str, schema: SchemaRef, rows: Vec<RecordBatch>) -> Result<()> {
+pub fn register_rows(
+    context: &SessionContext,
+    name: &str,
+    schema: SchemaRef,
+    rows: Vec<RecordBatch>,
+) -> Result<()> {
     context.register_table(name, Arc::new(MemTable::try_new(schema, vec![rows])?))?;
     Ok(())
 }

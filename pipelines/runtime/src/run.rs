@@ -147,7 +147,9 @@ pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -
         let (flush, series_max) = (job.config.store_flush_ms, job.config.metrics_series_max);
         std::thread::Builder::new()
             .name("write".to_owned())
-            .spawn(move || write(store, &kpis, &receiver, &board, Duration::from_millis(flush as u64), series_max))
+            .spawn(move || {
+                write(store, &kpis, &receiver, &board, Duration::from_millis(flush as u64), series_max)
+            })
             .map_err(|_| RunError::Thread("write"))?
     };
     let outcome = drive(&job, &mut pipeline, &mut sources, log.as_deref(), &sender, board, stop);
@@ -185,20 +187,33 @@ pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -
 
 type Readers = Vec<JoinHandle<(Duration, Duration)>>;
 
-fn open(job: &Job, input: Input, quit: &Arc<AtomicBool>) -> Result<(Vec<Source>, Readers, Option<Arc<dyn EventLog>>), RunError> {
+fn open(
+    job: &Job,
+    input: Input,
+    quit: &Arc<AtomicBool>,
+) -> Result<(Vec<Source>, Readers, Option<Arc<dyn EventLog>>), RunError> {
     let mut sources = Vec::new();
     let mut readers = Vec::new();
     let decoder = || Decoder::new(job.config.limits, Pipeline::columns());
-    let mut source = |name: String, place, behind, body: Box<dyn FnOnce(Sender<Read>) -> (Duration, Duration) + Send>| {
-        let (sender, receiver) = bounded(AHEAD);
-        let thread = std::thread::Builder::new()
-            .name(format!("read {name}"))
-            .spawn(move || body(sender))
-            .map_err(|_| RunError::Thread("read"))?;
-        readers.push(thread);
-        sources.push(Source { name, place, receiver, caught_up: false, ended: false, behind, quiet_since: Instant::now() });
-        Ok::<_, RunError>(())
-    };
+    let mut source =
+        |name: String, place, behind, body: Box<dyn FnOnce(Sender<Read>) -> (Duration, Duration) + Send>| {
+            let (sender, receiver) = bounded(AHEAD);
+            let thread = std::thread::Builder::new()
+                .name(format!("read {name}"))
+                .spawn(move || body(sender))
+                .map_err(|_| RunError::Thread("read"))?;
+            readers.push(thread);
+            sources.push(Source {
+                name,
+                place,
+                receiver,
+                caught_up: false,
+                ended: false,
+                behind,
+                quiet_since: Instant::now(),
+            });
+            Ok::<_, RunError>(())
+        };
     match input {
         Input::Files(paths) => {
             for path in paths {
@@ -328,7 +343,9 @@ fn drive(
                 let quarantined = std::mem::take(&mut decoded.quarantined);
                 let count = quarantined.len() as u64;
                 pipeline.push(place, *decoded, count);
-                if !quarantined.is_empty() && sender.send(Write::Quarantined(source.name.clone(), quarantined)).is_err() {
+                if !quarantined.is_empty()
+                    && sender.send(Write::Quarantined(source.name.clone(), quarantined)).is_err()
+                {
                     return Ok(());
                 }
             }
@@ -389,10 +406,20 @@ struct Heart {
 
 impl Heart {
     fn new(every_ms: i64) -> Self {
-        Self { every: Duration::from_millis(every_ms as u64), last: Instant::now(), latest_ms: None, count: 0 }
+        Self {
+            every: Duration::from_millis(every_ms as u64),
+            last: Instant::now(),
+            latest_ms: None,
+            count: 0,
+        }
     }
 
-    fn beat(&mut self, pipeline: &Pipeline, sources: &[Source], log: Option<&dyn EventLog>) -> Result<(), RunError> {
+    fn beat(
+        &mut self,
+        pipeline: &Pipeline,
+        sources: &[Source],
+        log: Option<&dyn EventLog>,
+    ) -> Result<(), RunError> {
         let elapsed = self.last.elapsed();
         let Some(log) = log.filter(|_| elapsed >= self.every) else {
             return Ok(());
@@ -407,13 +434,18 @@ impl Heart {
         let target = if sources.iter().all(quiet) { now + elapsed.as_millis() as i64 } else { before };
         for (place, source) in sources.iter().enumerate() {
             let Some((topic, partition)) = &source.place else { continue };
-            if source.ended || !quiet(source) || pipeline.latest_ms_of(place).is_some_and(|latest| latest >= target) {
+            if source.ended
+                || !quiet(source)
+                || pipeline.latest_ms_of(place).is_some_and(|latest| latest >= target)
+            {
                 continue;
             }
             self.count += 1;
             let event = format!(
                 r#"{{"specversion":"1.0","id":"{}-{}","source":"/headsup/{topic}/{partition}","type":"headsup.heartbeat","time":"{}"}}"#,
-                target, self.count, format_rfc3339_ms(target),
+                target,
+                self.count,
+                format_rfc3339_ms(target),
             );
             log.append_to(topic, *partition, &[Record { key: b"", value: event.as_bytes() }])?;
         }
@@ -446,7 +478,14 @@ fn show(pipeline: &Pipeline, sources: &[Source], board: &Board, seconds: f64) {
 
 type Written = Result<(Vec<(String, u64)>, Duration), StoreError>;
 
-fn write(mut store: Store, kpis: &[Arc<Kpi>], receiver: &Receiver<Write>, board: &Board, flush: Duration, series_max: usize) -> Written {
+fn write(
+    mut store: Store,
+    kpis: &[Arc<Kpi>],
+    receiver: &Receiver<Write>,
+    board: &Board,
+    flush: Duration,
+    series_max: usize,
+) -> Written {
     let mut writing = Duration::ZERO;
     let mut flushed = Instant::now();
     loop {
@@ -477,7 +516,13 @@ fn write(mut store: Store, kpis: &[Arc<Kpi>], receiver: &Receiver<Write>, board:
     }
 }
 
-fn write_output(store: &mut Store, kpis: &[Arc<Kpi>], output: Output, board: &Board, series_max: usize) -> Result<(), StoreError> {
+fn write_output(
+    store: &mut Store,
+    kpis: &[Arc<Kpi>],
+    output: Output,
+    board: &Board,
+    series_max: usize,
+) -> Result<(), StoreError> {
     for (table, rows) in &output.facts {
         store.append(&format!("facts/{}", table.name()), table.event_time(), rows)?;
     }
@@ -497,15 +542,29 @@ fn write_output(store: &mut Store, kpis: &[Arc<Kpi>], output: Output, board: &Bo
     Ok(())
 }
 
-fn write_quarantined(store: &mut Store, partition: &str, records: &[Quarantined], board: &Board) -> Result<(), StoreError> {
+fn write_quarantined(
+    store: &mut Store,
+    partition: &str,
+    records: &[Quarantined],
+    board: &Board,
+) -> Result<(), StoreError> {
     let times = records.iter().map(|record| record.appended_at_ms.saturating_mul(1_000));
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("known_at", Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))),
         ("partition", Arc::new(StringArray::from(vec![partition; records.len()]))),
         ("offset", Arc::new(Int64Array::from_iter_values(records.iter().map(|record| record.offset as i64)))),
-        ("reason", Arc::new(StringArray::from_iter_values(records.iter().map(|record| record.reason.name())))),
-        ("detail", Arc::new(StringArray::from_iter_values(records.iter().map(|record| record.detail.as_str())))),
-        ("bytes", Arc::new(BinaryArray::from_iter_values(records.iter().map(|record| record.bytes.as_slice())))),
+        (
+            "reason",
+            Arc::new(StringArray::from_iter_values(records.iter().map(|record| record.reason.name()))),
+        ),
+        (
+            "detail",
+            Arc::new(StringArray::from_iter_values(records.iter().map(|record| record.detail.as_str()))),
+        ),
+        (
+            "bytes",
+            Arc::new(BinaryArray::from_iter_values(records.iter().map(|record| record.bytes.as_slice()))),
+        ),
     ];
     if let Ok(batch) = RecordBatch::try_from_iter(columns) {
         store.append("quarantine", "known_at", &batch)?;
@@ -517,4 +576,3 @@ fn write_quarantined(store: &mut Store, partition: &str, records: &[Quarantined]
     });
     Ok(())
 }
-

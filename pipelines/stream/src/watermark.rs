@@ -63,10 +63,7 @@ mod tests {
         assert_eq!(clock.watermark_ms(), None);
         let turns: Vec<_> = [100, 98, 97, 120, 119, 108, 107, 121].map(|t| clock.place(t)).into();
         use Placed::*;
-        assert_eq!(
-            turns,
-            [At(100), At(98), At(98), At(120), At(119), At(118), TooLate, At(121)]
-        );
+        assert_eq!(turns, [At(100), At(98), At(98), At(120), At(119), At(118), TooLate, At(121)]);
         assert_eq!(clock.watermark_ms(), Some(119));
     }
 }

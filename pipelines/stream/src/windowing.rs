@@ -78,11 +78,8 @@ impl Windowing {
         let last = pane_start_ms - pane_start_ms.rem_euclid(self.slide_ms);
         // The first window that ends after the pane has begun.
         let first = (pane_start_ms + self.pane_ms - self.size_ms).div_euclid(self.slide_ms) * self.slide_ms;
-        let first = if first + self.size_ms < pane_start_ms + self.pane_ms {
-            first + self.slide_ms
-        } else {
-            first
-        };
+        let first =
+            if first + self.size_ms < pane_start_ms + self.pane_ms { first + self.slide_ms } else { first };
         first..=last
     }
 }

@@ -26,14 +26,7 @@ fn check(rows: &str, expect: Expect) {
         assert_eq!(json["time"], json["recordedtime"]);
         assert_eq!(json["data"]["customer_id"], event.key.as_str());
         let mut data = json["data"].as_object().unwrap().clone();
-        for common in [
-            "customer_id",
-            "shop",
-            "channel",
-            "origin",
-            "entry",
-            "priority",
-        ] {
+        for common in ["customer_id", "shop", "channel", "origin", "entry", "priority"] {
             data.remove(common);
         }
         let kind = json["type"].as_str().unwrap().replace("conversation.", "");
@@ -230,10 +223,7 @@ fn one_event_in_full() {
     .unwrap();
     let (mut events, _) = read(&[path], &mut |_, _| {}).unwrap();
     let event = events.next().unwrap();
-    assert_eq!(
-        (event.topic, event.time_ms),
-        ("conversations", 915_166_520_000)
-    );
+    assert_eq!((event.topic, event.time_ms), ("conversations", 915_166_520_000));
     expect![[r#"{"specversion":"1.0","id":"990101-AA0101-33118:conversation.started","source":"/bank-calls/1999-01","type":"conversation.started","subject":"990101-AA0101-33118","time":"1999-01-01T04:55:20Z","recordedtime":"1999-01-01T04:55:20Z","data":{"customer_id":"27997683","shop":"bank","channel":"phone","origin":"inbound","entry":"bot","skill":"PS","priority":2}}"#]]
     .assert_eq(&event.json);
 }
@@ -248,15 +238,10 @@ fn several_files_compressed_or_not_in_any_order_are_one_stream() {
     let folder = tempfile::tempdir().unwrap();
     let [plain, gzip, zstd] = ["a.tsv.gz", "b.tsv", "c"].map(|name| folder.path().join(name));
     fs::write(&plain, row(1, "7:05")).unwrap();
-    let mut encoder =
-        flate2::write::GzEncoder::new(fs::File::create(&gzip).unwrap(), Default::default());
+    let mut encoder = flate2::write::GzEncoder::new(fs::File::create(&gzip).unwrap(), Default::default());
     encoder.write_all(row(2, "6:05").as_bytes()).unwrap();
     encoder.finish().unwrap();
-    fs::write(
-        &zstd,
-        zstd::encode_all(row(3, "8:05").as_bytes(), 0).unwrap(),
-    )
-    .unwrap();
+    fs::write(&zstd, zstd::encode_all(row(3, "8:05").as_bytes(), 0).unwrap()).unwrap();
 
     let all = |paths: &[&PathBuf]| {
         let paths: Vec<_> = paths.iter().map(|path| path.to_path_buf()).collect();
@@ -271,11 +256,7 @@ fn several_files_compressed_or_not_in_any_order_are_one_stream() {
     assert!(events.is_sorted_by_key(|event| event.time_ms));
     assert_eq!((events.clone(), rows), all(&[&zstd, &plain, &gzip]));
     let (again, rows) = all(&[&zstd, &plain, &gzip, &plain]);
-    assert_eq!(
-        (events, 3),
-        (again, rows),
-        "a file given twice adds nothing"
-    );
+    assert_eq!((events, 3), (again, rows), "a file given twice adds nothing");
 
     let mut cut = fs::read(&gzip).unwrap();
     cut.truncate(cut.len() - 9);
@@ -289,12 +270,8 @@ fn what_is_no_such_file_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("calls.csv");
     let message = |path: &PathBuf| {
-        let error = read(std::slice::from_ref(path), &mut |_, _| {})
-            .err()
-            .unwrap();
-        error
-            .to_string()
-            .replace(folder.path().to_str().unwrap(), "F")
+        let error = read(std::slice::from_ref(path), &mut |_, _| {}).err().unwrap();
+        error.to_string().replace(folder.path().to_str().unwrap(), "F")
     };
     assert!(message(&path).starts_with("cannot read F/calls.csv: "));
     fs::write(&path, "call_id,date\n1,2021-01-01\n").unwrap();
@@ -324,23 +301,14 @@ fn january_equals_what_the_oracle_says() {
     eprintln!("{}", march.1);
     let (events, summary) = read(&[month("01_January.tsv.gz")], &mut |_, _| {}).unwrap();
     eprintln!("{summary}");
-    assert_eq!(
-        (
-            summary.rows_read,
-            summary.rows_mapped,
-            summary.set_aside_total()
-        ),
-        (31_599, 31_359, 240)
-    );
+    assert_eq!((summary.rows_read, summary.rows_mapped, summary.set_aside_total()), (31_599, 31_359, 240));
     let mut last = i64::MIN;
     let mut calls: BTreeMap<String, Naive> = BTreeMap::new();
     for event in events {
         assert!(event.time_ms >= last);
         last = event.time_ms;
         let json: Value = serde_json::from_str(&event.json).unwrap();
-        let call = calls
-            .entry(json["subject"].as_str().unwrap().to_owned())
-            .or_default();
+        let call = calls.entry(json["subject"].as_str().unwrap().to_owned()).or_default();
         match json["type"].as_str().unwrap() {
             "conversation.queued" => call.queued = Some(event.time_ms),
             "conversation.accepted" => call.accepted = Some(event.time_ms),
@@ -351,18 +319,10 @@ fn january_equals_what_the_oracle_says() {
     }
     let handled = || calls.values().filter(|call| call.accepted.is_some());
     let waits = || handled().filter_map(|call| Some(call.accepted? - call.queued?));
-    let handle_ms: i64 = handled()
-        .map(|call| call.wrapped.unwrap() - call.accepted.unwrap())
-        .sum();
+    let handle_ms: i64 = handled().map(|call| call.wrapped.unwrap() - call.accepted.unwrap()).sum();
     // From jobs/tests/oracle/bank_calls.py, row `*,*`.
     assert_eq!(handled().count(), 27_060);
-    assert_eq!(
-        calls
-            .values()
-            .filter(|call| call.abandoned.is_some())
-            .count(),
-        3_101
-    );
+    assert_eq!(calls.values().filter(|call| call.abandoned.is_some()).count(), 3_101);
     assert_eq!(calls.len(), 27_060 + 3_101 + 1_198);
     assert_eq!(handle_ms, 4_964_204_000);
     assert_eq!(waits().count(), 13_585);

@@ -41,8 +41,7 @@ fn check(lines: &str, expect: Expect) {
         for rank in ranks {
             let event = render(invoice, invoice.time_ms, *rank);
             let json: Value = serde_json::from_str(&event.json).unwrap();
-            let [time, kind, subject] =
-                ["time", "type", "subject"].map(|name| json[name].as_str().unwrap());
+            let [time, kind, subject] = ["time", "type", "subject"].map(|name| json[name].as_str().unwrap());
             let amount = &json["data"]["amount_minor"];
             let lines = json["data"].get("lines").map_or(String::new(), |lines| {
                 lines
@@ -151,11 +150,7 @@ fn the_rest_is_set_aside_with_its_reason() {
 #[test]
 fn money_is_rounded_once_and_exactly() {
     assert_eq!(pence(2.55, 1), Some(255));
-    assert_eq!(
-        pence(1.005, 1),
-        Some(100),
-        "half to even, of what was written"
-    );
+    assert_eq!(pence(1.005, 1), Some(100), "half to even, of what was written");
     assert_eq!(pence(1.015, 1), Some(102));
     assert_eq!(pence(0.001, 1), Some(0));
     assert_eq!(pence(0.001, 15), Some(2), "1.5 pence");
@@ -169,12 +164,9 @@ fn money_is_rounded_once_and_exactly() {
 
 #[test]
 fn one_event_in_full() {
-    let sample =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/online_retail_sample.parquet");
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/online_retail_sample.parquet");
     let (mut events, _) = read(&[sample], &mut |_, _| {}).unwrap();
-    let event = events
-        .find(|event| event.json.contains("order.cancelled"))
-        .unwrap();
+    let event = events.find(|event| event.json.contains("order.cancelled")).unwrap();
     assert_eq!(event.topic, "orders");
     expect![[r#"{"specversion":"1.0","id":"C489538:order.cancelled","source":"/online-retail","type":"order.cancelled","subject":"C489538","time":"2009-12-01T12:18:00Z","recordedtime":"2009-12-01T12:18:00Z","data":{"customer_id":"15796","shop":"online-retail","channel":"web","actor":"customer","cancellation_id":"C489538","amount_minor":2700,"currency":"GBP","country":"United Kingdom","lines":[{"sku":"22183","quantity":4,"unit_minor":675}]}}"#]].assert_eq(&event.json);
 }
@@ -196,8 +188,7 @@ fn table(paths: &[PathBuf]) -> (Table, Summary) {
         if kind == "order.paid" {
             continue;
         }
-        let matched =
-            kind == "order.cancelled" && !json["subject"].as_str().unwrap().starts_with('C');
+        let matched = kind == "order.cancelled" && !json["subject"].as_str().unwrap().starts_with('C');
         for month in [&json["time"].as_str().unwrap()[..7], "*"] {
             let key = (month.to_owned(), kind.to_owned());
             let row = table.entry(key.clone()).or_default();
@@ -273,12 +264,8 @@ fn what_is_no_such_file_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("retail.parquet");
     let message = || {
-        let error = read(std::slice::from_ref(&path), &mut |_, _| {})
-            .err()
-            .unwrap();
-        error
-            .to_string()
-            .replace(folder.path().to_str().unwrap(), "F")
+        let error = read(std::slice::from_ref(&path), &mut |_, _| {}).err().unwrap();
+        error.to_string().replace(folder.path().to_str().unwrap(), "F")
     };
     assert!(message().starts_with("cannot read F/retail.parquet: "));
     fs::write(&path, "Invoice,StockCode\n").unwrap();
@@ -298,10 +285,7 @@ fn all_of_it_equals_what_the_oracle_says() {
     let (ours, summary) = table(&[path]);
     eprintln!("{summary}");
     assert_eq!(summary.rows_read, 1_067_370);
-    assert_eq!(
-        summary.set_aside["second copy of an invoice, in another sheet or file"],
-        22_523
-    );
+    assert_eq!(summary.set_aside["second copy of an invoice, in another sheet or file"], 22_523);
     let total = |kind: &str| ours[&("*".to_owned(), kind.to_owned())];
     // From jobs/tests/oracle/online_retail.py, rows `*`.
     assert_eq!(total("order.placed"), [39_516, 8_774, 1_970_271_061, 0]);

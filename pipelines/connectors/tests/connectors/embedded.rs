@@ -41,16 +41,11 @@ pub fn read_all(log: &dyn EventLog, topic: &str, partition: u32, from_offset: u6
 }
 
 fn keyless(values: &[Vec<u8>]) -> Vec<Record<'_>> {
-    values
-        .iter()
-        .map(|value| Record { key: b"", value })
-        .collect()
+    values.iter().map(|value| Record { key: b"", value }).collect()
 }
 
 fn numbered(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
-    numbers
-        .map(|number| format!("{{\"id\":{number}}}").into_bytes())
-        .collect()
+    numbers.map(|number| format!("{{\"id\":{number}}}").into_bytes()).collect()
 }
 
 #[test]
@@ -62,17 +57,9 @@ fn keeps_what_was_appended_over_a_reopening() {
         log.create_topic("conversations", 4).unwrap();
         log.create_topic("conversations", 4).unwrap();
         log.create_topic("empty", 1).unwrap();
-        let keys: Vec<_> = (0..1000)
-            .map(|number| format!("customer-{}", number % 77))
-            .collect();
-        let records: Vec<_> = keys
-            .iter()
-            .zip(&values)
-            .map(|(key, value)| Record {
-                key: key.as_bytes(),
-                value,
-            })
-            .collect();
+        let keys: Vec<_> = (0..1000).map(|number| format!("customer-{}", number % 77)).collect();
+        let records: Vec<_> =
+            keys.iter().zip(&values).map(|(key, value)| Record { key: key.as_bytes(), value }).collect();
         for some in records.chunks(130) {
             log.append("conversations", some).unwrap();
         }
@@ -89,40 +76,21 @@ fn keeps_what_was_appended_over_a_reopening() {
     let log = open(folder.path());
     let topics = log.topics().unwrap();
     assert_eq!(
-        topics
-            .iter()
-            .map(|topic| topic.name.as_str())
-            .collect::<Vec<_>>(),
+        topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>(),
         ["conversations", "empty"]
     );
     assert_eq!(topics[0].end_offsets.iter().sum::<u64>(), 1000);
     assert_eq!(topics[1].end_offsets, [0]);
-    let read: usize = (0..4)
-        .map(|partition| read_all(&log, "conversations", partition, 0).len())
-        .sum();
+    let read: usize = (0..4).map(|partition| read_all(&log, "conversations", partition, 0).len()).sum();
     assert_eq!(read, 1000);
-    log.append_to(
-        "conversations",
-        2,
-        &[Record {
-            key: b"",
-            value: b"last",
-        }],
-    )
-    .unwrap();
-    assert_eq!(
-        read_all(&log, "conversations", 2, 0).last().unwrap(),
-        b"last"
-    );
+    log.append_to("conversations", 2, &[Record { key: b"", value: b"last" }]).unwrap();
+    assert_eq!(read_all(&log, "conversations", 2, 0).last().unwrap(), b"last");
 }
 
 #[test]
 fn a_reader_starts_at_any_offset() {
     let folder = tempfile::tempdir().unwrap();
-    let options = EmbeddedOptions {
-        batch_bytes: 200,
-        ..EmbeddedOptions::default()
-    };
+    let options = EmbeddedOptions { batch_bytes: 200, ..EmbeddedOptions::default() };
     let log = EmbeddedLog::open(folder.path(), options).unwrap();
     log.create_topic("t", 2).unwrap();
     let values = numbered(0..100);
@@ -131,13 +99,7 @@ fn a_reader_starts_at_any_offset() {
     for from in 0..=100 {
         assert_eq!(read_all(&log, "t", 1, from), values[from as usize..]);
     }
-    assert!(
-        log.reader("t", 1, 500)
-            .unwrap()
-            .next(NO_WAIT)
-            .unwrap()
-            .is_none()
-    );
+    assert!(log.reader("t", 1, 500).unwrap().next(NO_WAIT).unwrap().is_none());
 }
 
 #[test]
@@ -151,15 +113,7 @@ fn a_waiting_reader_is_woken_by_an_append() {
     assert!(begun.elapsed() >= Duration::from_millis(30));
     let waiting = thread::spawn(move || reader.next(Duration::MAX).unwrap().unwrap());
     thread::sleep(Duration::from_millis(20));
-    log.append_to(
-        "t",
-        0,
-        &[Record {
-            key: b"k",
-            value: b"v",
-        }],
-    )
-    .unwrap();
+    log.append_to("t", 0, &[Record { key: b"k", value: b"v" }]).unwrap();
     assert_eq!(waiting.join().unwrap().record(0), b"v");
 }
 
@@ -173,8 +127,7 @@ fn appenders_at_once_each_keep_their_order() {
             let log = &log;
             scope.spawn(move || {
                 for number in 0..50_u32 {
-                    let values =
-                        [0, 1].map(|half| format!("{appender} {}", number * 2 + half).into_bytes());
+                    let values = [0, 1].map(|half| format!("{appender} {}", number * 2 + half).into_bytes());
                     log.append_to("t", appender % 2, &keyless(&values)).unwrap();
                 }
             });
@@ -185,9 +138,8 @@ fn appenders_at_once_each_keep_their_order() {
         assert_eq!(read.len(), 400);
         for appender in (0..8).filter(|appender| appender % 2 == partition) {
             let prefix = format!("{appender} ");
-            let of_appender = read
-                .iter()
-                .filter_map(|value| std::str::from_utf8(value).unwrap().strip_prefix(&prefix));
+            let of_appender =
+                read.iter().filter_map(|value| std::str::from_utf8(value).unwrap().strip_prefix(&prefix));
             assert!(of_appender.eq((0..100).map(|number| number.to_string())));
         }
     }
@@ -201,9 +153,7 @@ fn sizes_from_nothing_to_large() {
     // Hardly compressible, so that it is large on disk too.
     let mut state = 1_u64;
     let noise = |_| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (state >> 56) as u8
     };
     let large: Vec<u8> = (0..20 << 20).map(noise).collect();
@@ -215,14 +165,7 @@ fn sizes_from_nothing_to_large() {
 
     let log = open(folder.path());
     let too_large = vec![0; (64 << 20) + 1];
-    let refused = log.append_to(
-        "t",
-        0,
-        &[Record {
-            key: b"",
-            value: &too_large,
-        }],
-    );
+    let refused = log.append_to("t", 0, &[Record { key: b"", value: &too_large }]);
     assert!(matches!(refused, Err(LogError::RecordSize { .. })));
     assert_eq!(log.topics().unwrap()[0].end_offsets, [5]);
 }
@@ -232,29 +175,18 @@ static CLOCK_MS: AtomicI64 = AtomicI64::new(0);
 #[test]
 fn append_time_never_goes_back() {
     let folder = tempfile::tempdir().unwrap();
-    let options = EmbeddedOptions {
-        clock_ms: || CLOCK_MS.load(Ordering::SeqCst),
-        ..EmbeddedOptions::default()
-    };
+    let options =
+        EmbeddedOptions { clock_ms: || CLOCK_MS.load(Ordering::SeqCst), ..EmbeddedOptions::default() };
     let mut expected = Vec::new();
     for (clock_ms, appended_at_ms) in [(1000, 1000), (1500, 1500), (900, 1500), (2000, 2000)] {
         CLOCK_MS.store(clock_ms, Ordering::SeqCst);
         let log = EmbeddedLog::open(folder.path(), options.clone()).unwrap();
         log.create_topic("t", 1).unwrap();
-        log.append_to(
-            "t",
-            0,
-            &[Record {
-                key: b"",
-                value: b"x",
-            }],
-        )
-        .unwrap();
+        log.append_to("t", 0, &[Record { key: b"", value: b"x" }]).unwrap();
         expected.push(appended_at_ms);
         let mut reader = log.reader("t", 0, 0).unwrap();
-        let times: Vec<_> = std::iter::from_fn(|| reader.next(NO_WAIT).unwrap())
-            .map(|c| c.appended_at_ms)
-            .collect();
+        let times: Vec<_> =
+            std::iter::from_fn(|| reader.next(NO_WAIT).unwrap()).map(|c| c.appended_at_ms).collect();
         assert_eq!(times, expected);
     }
 }
@@ -264,26 +196,19 @@ fn mistakes_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path());
     log.create_topic("orders", 2).unwrap();
-    let check = |result: Result<(), LogError>, message: &str| {
-        assert_eq!(result.unwrap_err().to_string(), message)
-    };
+    let check =
+        |result: Result<(), LogError>, message: &str| assert_eq!(result.unwrap_err().to_string(), message);
     check(
         log.create_topic("orders", 3),
         "cannot create topic orders with 3 partitions: it exists with 2; \
          use that number, or another topic and copy the records",
     );
-    check(
-        log.create_topic("none", 0),
-        "cannot create topic none with 0 partitions: it needs 1 to 4096",
-    );
+    check(log.create_topic("none", 0), "cannot create topic none with 0 partitions: it needs 1 to 4096");
     check(
         log.create_topic("Orders", 1),
         "cannot use \"Orders\" as a topic name: it needs 1 to 100 characters out of a-z 0-9 . _ -",
     );
-    check(
-        log.append("order", &[]),
-        "cannot find topic order in the log; it has orders",
-    );
+    check(log.append("order", &[]), "cannot find topic order in the log; it has orders");
     check(
         log.append_to("orders", 2, &[]),
         "cannot use partition 2 of topic orders: it has 2, numbered from 0",
@@ -301,10 +226,7 @@ fn a_second_opening_is_told_who_has_it() {
     log.create_topic("t", 1).unwrap();
     let refused = EmbeddedLog::open(folder.path(), EmbeddedOptions::default()).unwrap_err();
     let message = refused.to_string();
-    assert!(
-        message.contains(&format!("process {} (", std::process::id())),
-        "{message}"
-    );
+    assert!(message.contains(&format!("process {} (", std::process::id())), "{message}");
     assert!(message.contains("stop that process"), "{message}");
     // A reader holds the folder too.
     let reader: Box<dyn Reader> = log.reader("t", 0, 0).unwrap();
@@ -318,22 +240,14 @@ fn a_second_opening_is_told_who_has_it() {
 fn other_folders_are_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let check = |message: &str| {
-        let refused = EmbeddedLog::open(folder.path(), EmbeddedOptions::default())
-            .unwrap_err()
-            .to_string();
+        let refused = EmbeddedLog::open(folder.path(), EmbeddedOptions::default()).unwrap_err().to_string();
         assert!(refused.contains(message), "{refused}");
     };
     fs::write(folder.path().join("holiday.jpg"), "x").unwrap();
     check("it is not an event log (it holds holiday.jpg); name an empty or new folder");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    fs::write(
-        folder.path().join("FORMAT"),
-        "headsup event log, format 2\n",
-    )
-    .unwrap();
-    check(
-        "it has format 2, this program knows 1; open it with the headsup that wrote it, or a newer one",
-    );
+    fs::write(folder.path().join("FORMAT"), "headsup event log, format 2\n").unwrap();
+    check("it has format 2, this program knows 1; open it with the headsup that wrote it, or a newer one");
     fs::write(folder.path().join("FORMAT"), "\0\0").unwrap();
     check("its FORMAT file says");
 }
@@ -344,24 +258,9 @@ fn the_interface_is_object_safe() {
     let log: Arc<dyn EventLog> = Arc::new(open(folder.path()));
     log.create_topic("t", 1).unwrap();
     let of_thread = log.clone();
-    thread::spawn(move || {
-        of_thread
-            .append(
-                "t",
-                &[Record {
-                    key: b"k",
-                    value: b"v",
-                }],
-            )
-            .unwrap()
-    })
-    .join()
-    .unwrap();
-    let chunk: Chunk = log
-        .reader("t", 0, 0)
-        .unwrap()
-        .next(NO_WAIT)
-        .unwrap()
+    thread::spawn(move || of_thread.append("t", &[Record { key: b"k", value: b"v" }]).unwrap())
+        .join()
         .unwrap();
+    let chunk: Chunk = log.reader("t", 0, 0).unwrap().next(NO_WAIT).unwrap().unwrap();
     assert_eq!((chunk.first_offset, chunk.spans.len()), (0, 1));
 }

@@ -22,12 +22,7 @@ fn acknowledged_records_survive_kill_9() {
     let mut acknowledged = [0_u64; PARTITIONS as usize];
     for round in 0..6_u64 {
         let mut appending = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "kill::appends_until_killed",
-                "--exact",
-                "--ignored",
-                "--nocapture",
-            ])
+            .args(["kill::appends_until_killed", "--exact", "--ignored", "--nocapture"])
             .env(FOLDER, folder.path())
             .stdout(Stdio::piped())
             .spawn()
@@ -50,10 +45,7 @@ fn acknowledged_records_survive_kill_9() {
         let mut line = String::new();
         while left > 0 {
             line.clear();
-            assert!(
-                told.read_line(&mut line).unwrap() > 0,
-                "the appender ended by itself"
-            );
+            assert!(told.read_line(&mut line).unwrap() > 0, "the appender ended by itself");
             left -= take(&line);
         }
         thread::sleep(Duration::from_micros(seed >> 52));
@@ -84,11 +76,7 @@ fn check(folder: &Path, acknowledged: &mut [u64], round: u64) {
             let text = std::str::from_utf8(value).unwrap().trim_end_matches('x');
             let (appender, number) = text.rsplit_once(' ').unwrap();
             let next = expected.entry(appender.to_owned()).or_insert(0_u64);
-            assert_eq!(
-                number.parse::<u64>().unwrap(),
-                *next,
-                "of {appender} in round {round}"
-            );
+            assert_eq!(number.parse::<u64>().unwrap(), *next, "of {appender} in round {round}");
             *next += 1;
         }
     }
@@ -112,21 +100,10 @@ fn appends_until_killed() {
                     // Some of a few bytes, some of many KiB, so that both storage paths are cut.
                     let padding = "x".repeat(size * size * size);
                     let values: Vec<_> = (0..size as u64)
-                        .map(|index| {
-                            format!(
-                                "{}-{appender} {}{padding}",
-                                std::process::id(),
-                                number + index
-                            )
-                        })
+                        .map(|index| format!("{}-{appender} {}{padding}", std::process::id(), number + index))
                         .collect();
-                    let records: Vec<_> = values
-                        .iter()
-                        .map(|value| Record {
-                            key: b"",
-                            value: value.as_bytes(),
-                        })
-                        .collect();
+                    let records: Vec<_> =
+                        values.iter().map(|value| Record { key: b"", value: value.as_bytes() }).collect();
                     log.append_to("t", partition, &records).unwrap();
                     number += size as u64;
                     let line = format!("ack {partition} {size}\n");

@@ -8,10 +8,7 @@ use std::{
 use headsup_connectors::{Lines, LinesOptions, lines::Packing};
 use proptest::prelude::*;
 
-const SMALL: LinesOptions = LinesOptions {
-    chunk_bytes: 4096,
-    line_bytes_max: 20_000,
-};
+const SMALL: LinesOptions = LinesOptions { chunk_bytes: 4096, line_bytes_max: 20_000 };
 
 /// All records and the indices of oversized ones, checked for consecutive line numbers.
 fn read_all(lines: &mut Lines) -> (Vec<Vec<u8>>, Vec<u64>) {
@@ -19,12 +16,7 @@ fn read_all(lines: &mut Lines) -> (Vec<Vec<u8>>, Vec<u64>) {
     while let Some(chunk) = lines.next().unwrap() {
         assert_eq!(chunk.first_offset, records.len() as u64);
         assert!(!chunk.spans.is_empty());
-        oversized.extend(
-            chunk
-                .oversized
-                .iter()
-                .map(|&index| chunk.first_offset + u64::from(index)),
-        );
+        oversized.extend(chunk.oversized.iter().map(|&index| chunk.first_offset + u64::from(index)));
         records.extend((0..chunk.spans.len()).map(|index| chunk.record(index).to_vec()));
     }
     assert!(lines.next().unwrap().is_none());
@@ -41,10 +33,7 @@ fn of_bytes(bytes: &[u8], options: LinesOptions) -> (Vec<Vec<u8>>, Vec<u64>) {
 fn check(text: &str, expected: &[&str]) {
     let (records, oversized) = of_bytes(text.as_bytes(), LinesOptions::default());
     assert_eq!(
-        records
-            .iter()
-            .map(|r| std::str::from_utf8(r).unwrap())
-            .collect::<Vec<_>>(),
+        records.iter().map(|r| std::str::from_utf8(r).unwrap()).collect::<Vec<_>>(),
         expected,
         "{text:?}"
     );
@@ -90,12 +79,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 fn many_lines() -> (Vec<u8>, usize) {
     let lines = 20_000;
-    (
-        (0..lines)
-            .flat_map(|number| format!("{{\"id\":\"{number}\"}}\n").into_bytes())
-            .collect(),
-        lines,
-    )
+    ((0..lines).flat_map(|number| format!("{{\"id\":\"{number}\"}}\n").into_bytes()).collect(), lines)
 }
 
 #[test]
@@ -109,18 +93,10 @@ fn packed_files_are_told_by_content() {
         ("b.gz", bytes.clone(), Packing::Plain),
         ("c.jsonl", gzip(&bytes), Packing::Gzip),
         ("d.gz", zstd.clone(), Packing::Zstd),
-        (
-            "e.gz",
-            [gzip(&bytes[..1003]), gzip(&bytes[1003..])].concat(),
-            Packing::Gzip,
-        ),
+        ("e.gz", [gzip(&bytes[..1003]), gzip(&bytes[1003..])].concat(), Packing::Gzip),
         (
             "f.zst",
-            [
-                zstd::encode_all(&bytes[..17], 1).unwrap(),
-                zstd::encode_all(&bytes[17..], 3).unwrap(),
-            ]
-            .concat(),
+            [zstd::encode_all(&bytes[..17], 1).unwrap(), zstd::encode_all(&bytes[17..], 3).unwrap()].concat(),
             Packing::Zstd,
         ),
     ] {
@@ -131,10 +107,7 @@ fn packed_files_are_told_by_content() {
         let records = read_all(&mut read).0;
         assert_eq!(records.len(), lines, "{name}");
         assert_eq!(records.last().unwrap(), b"{\"id\":\"19999\"}");
-        assert_eq!(
-            (read.bytes_read(), read.total_bytes()),
-            (packed.len() as u64, Some(packed.len() as u64))
-        );
+        assert_eq!((read.bytes_read(), read.total_bytes()), (packed.len() as u64, Some(packed.len() as u64)));
     }
 }
 
@@ -156,23 +129,12 @@ fn packed_data_that_ends_early_or_is_damaged() {
         };
         assert!(records > 100, "{name}: {records}");
         assert!(error.contains(message) && error.contains(name), "{error}");
-        assert!(
-            error.contains(&format!(" {records} whole lines")),
-            "{error}"
-        );
+        assert!(error.contains(&format!(" {records} whole lines")), "{error}");
         assert!(lines.next().unwrap().is_none());
     };
     let packed = gzip(&bytes);
-    check(
-        "cut.gz",
-        &packed[..packed.len() / 2],
-        "the gzip data ends early",
-    );
-    check(
-        "cut-trailer.gz",
-        &packed[..packed.len() - 3],
-        "the gzip data ends early",
-    );
+    check("cut.gz", &packed[..packed.len() / 2], "the gzip data ends early");
+    check("cut-trailer.gz", &packed[..packed.len() - 3], "the gzip data ends early");
     let mut wrong_sum = packed.clone();
     *wrong_sum.iter_mut().rev().nth(5).unwrap() ^= 1;
     check("wrong-sum.gz", &wrong_sum, "the gzip data is damaged");
@@ -181,11 +143,7 @@ fn packed_data_that_ends_early_or_is_damaged() {
         .flat_map(|n| format!("{:x}\n", n.wrapping_mul(0x9E37_79B9_7F4A_7C15)).into_bytes())
         .collect();
     let packed = zstd::encode_all(&noise[..], 1).unwrap();
-    check(
-        "cut.zst",
-        &packed[..packed.len() / 2],
-        "the zstd data ends early",
-    );
+    check("cut.zst", &packed[..packed.len() / 2], "the zstd data ends early");
 }
 
 #[test]
@@ -194,10 +152,7 @@ fn what_cannot_be_read_as_lines() {
     let message = |path: &std::path::Path| Lines::open(path).unwrap_err().to_string();
     assert!(message(folder.path()).ends_with("it is a folder; name the files in it"));
     let missing = folder.path().join("missing.jsonl");
-    assert_eq!(
-        message(&missing),
-        format!("cannot open {}", missing.display())
-    );
+    assert_eq!(message(&missing), format!("cannot open {}", missing.display()));
     assert!(std::error::Error::source(&Lines::open(&missing).unwrap_err()).is_some());
     for (head, what) in [
         (&b"PK\x03\x04...."[..], "a zip archive"),
@@ -218,16 +173,10 @@ fn a_stream_hands_on_whole_lines_at_once() {
         sender.write_all(b"{\"id\":\"first\"}\n{\"id\":").unwrap();
         Lines::from_reader("standard input", receiver, LinesOptions::default()).unwrap()
     };
-    assert_eq!(
-        lines.next().unwrap().unwrap().record(0),
-        b"{\"id\":\"first\"}"
-    );
+    assert_eq!(lines.next().unwrap().unwrap().record(0), b"{\"id\":\"first\"}");
     sender.write_all(b"\"second\"}\n").unwrap();
     let second = lines.next().unwrap().unwrap();
-    assert_eq!(
-        (second.first_offset, second.record(0)),
-        (1, &b"{\"id\":\"second\"}"[..])
-    );
+    assert_eq!((second.first_offset, second.record(0)), (1, &b"{\"id\":\"second\"}"[..]));
     drop(sender);
     assert!(lines.next().unwrap().is_none());
     assert_eq!(lines.total_bytes(), None);

@@ -4,16 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use datafusion::datasource::empty::EmptyTable;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::utils::{enumerate_grouping_sets, grouping_set_to_exprlist};
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, GroupingSet, LogicalPlan};
 use datafusion::physical_expr::aggregate::{LoweredAggregate, LoweredAggregateBuilder};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use headsup_stream::{Windowing, parse_duration_ms};
 
@@ -112,8 +112,19 @@ impl std::error::Error for KpiError {}
 
 /// Aggregates that give the same bits in whatever order facts are merged.
 const EXACT: [&str; 13] = [
-    "count", "sum", "min", "max", "avg_ms", "quantile", "bool_and", "bool_or", "bit_and", "bit_or",
-    "bit_xor", "approx_distinct", "grouping",
+    "count",
+    "sum",
+    "min",
+    "max",
+    "avg_ms",
+    "quantile",
+    "bool_and",
+    "bool_or",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "approx_distinct",
+    "grouping",
 ];
 
 type Mistake = (Option<u64>, String);
@@ -172,21 +183,32 @@ impl Parser<'_> {
         let well_named = self.name.starts_with(|c: char| c.is_ascii_lowercase())
             && self.name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
         if !well_named {
-            return Err((None, format!(
-                "\"{}\" cannot be the name of a table; name the file with a-z, 0-9 and _, a letter first", self.name
-            )));
+            return Err((
+                None,
+                format!(
+                    "\"{}\" cannot be the name of a table; name the file with a-z, 0-9 and _, a letter first",
+                    self.name
+                ),
+            ));
         }
         let header = self.header()?;
         let (state, plan) = self.plan()?;
         let LogicalPlan::Projection(top) = &plan else {
-            return Err((None, "expected one SELECT … GROUP BY …, without ORDER BY, LIMIT or DISTINCT".to_owned()));
+            return Err((
+                None,
+                "expected one SELECT … GROUP BY …, without ORDER BY, LIMIT or DISTINCT".to_owned(),
+            ));
         };
         let (having, aggregate) = match top.input.as_ref() {
             LogicalPlan::Filter(filter) => (Some(&filter.predicate), filter.input.as_ref()),
             other => (None, other),
         };
         let LogicalPlan::Aggregate(aggregate) = aggregate else {
-            return Err((None, "there is no aggregate: a KPI counts, sums or averages facts, GROUP BY tumble(…) or hop(…)".to_owned()));
+            return Err((
+                None,
+                "there is no aggregate: a KPI counts, sums or averages facts, GROUP BY tumble(…) or hop(…)"
+                    .to_owned(),
+            ));
         };
         self.build(header, &state, top.expr.as_slice(), having, aggregate)
     }
@@ -234,7 +256,10 @@ impl Parser<'_> {
             }
         }
         if header.title.is_empty() {
-            return Err((Some(1), "the header has no title; begin the file with -- title: English | 中文".to_owned()));
+            return Err((
+                Some(1),
+                "the header has no title; begin the file with -- title: English | 中文".to_owned(),
+            ));
         }
         Ok(header)
     }
@@ -256,7 +281,10 @@ impl Parser<'_> {
         let plan = poll(state.create_logical_plan(self.sql)).map_err(|error| self.explain(&error))?;
         if let LogicalPlan::Projection(_) = &plan {
         } else if !matches!(plan, LogicalPlan::Aggregate(_)) {
-            return Err((None, "expected one SELECT … GROUP BY …, without ORDER BY, LIMIT or DISTINCT".to_owned()));
+            return Err((
+                None,
+                "expected one SELECT … GROUP BY …, without ORDER BY, LIMIT or DISTINCT".to_owned(),
+            ));
         }
         let plan = state
             .analyzer()
@@ -281,12 +309,24 @@ impl Parser<'_> {
 
         // The window and the keys.
         let sets = grouping_sets(&aggregate.group_expr).map_err(|error| self.explain(&error))?;
-        let distinct = grouping_set_to_exprlist(&aggregate.group_expr).map_err(|error| self.explain(&error))?;
-        let windows: Vec<&Expr> = distinct.iter().copied().filter(|expr| window_call(expr).is_some()).collect();
+        let distinct =
+            grouping_set_to_exprlist(&aggregate.group_expr).map_err(|error| self.explain(&error))?;
+        let windows: Vec<&Expr> =
+            distinct.iter().copied().filter(|expr| window_call(expr).is_some()).collect();
         let window = match windows.as_slice() {
             [window] => *window,
-            [] => return Err((self.line_of("group by"), "there is no window: GROUP BY tumble(time, size) or hop(time, slide, size)".to_owned())),
-            _ => return Err((self.line_of("group by"), "there is more than one window; a KPI has one tumble or hop".to_owned())),
+            [] => {
+                return Err((
+                    self.line_of("group by"),
+                    "there is no window: GROUP BY tumble(time, size) or hop(time, slide, size)".to_owned(),
+                ));
+            }
+            _ => {
+                return Err((
+                    self.line_of("group by"),
+                    "there is more than one window; a KPI has one tumble or hop".to_owned(),
+                ));
+            }
         };
         if sets.iter().any(|set| !set.contains(window)) {
             return Err((self.line_of("grouping sets").or(self.line_of("group by")), "a grouping set is without the window; add it to each, as in GROUPING SETS ((period), (period, shop))".to_owned()));
@@ -295,11 +335,17 @@ impl Parser<'_> {
         let (windowing, time) = self.windowing(window)?;
         let time_type = time.to_field(input).map_err(|error| self.explain(&error))?.1;
         if !matches!(time_type.data_type(), DataType::Timestamp(_, _)) {
-            return Err((self.line_of(&time.to_string()), format!("the window's time {time} is no time but {}", time_type.data_type())));
+            return Err((
+                self.line_of(&time.to_string()),
+                format!("the window's time {time} is no time but {}", time_type.data_type()),
+            ));
         }
         let microseconds = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()));
         let time = physical(
-            &datafusion::logical_expr::cast(datafusion::logical_expr::cast(time.clone(), microseconds), DataType::Int64),
+            &datafusion::logical_expr::cast(
+                datafusion::logical_expr::cast(time.clone(), microseconds),
+                DataType::Int64,
+            ),
             input,
         )?;
         let key_exprs: Vec<&Expr> = distinct.iter().copied().filter(|expr| *expr != window).collect();
@@ -317,7 +363,12 @@ impl Parser<'_> {
         }
         cells.extend((0..aggregate.aggr_expr.len()).map(Cell::Aggregate));
         let aggregated: SchemaRef = Arc::new(Schema::new(
-            aggregate.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>(),
+            aggregate
+                .schema
+                .fields()
+                .iter()
+                .map(|field| field.as_ref().clone().with_nullable(true))
+                .collect::<Vec<_>>(),
         ));
 
         let mut aggregates = Vec::new();
@@ -359,12 +410,20 @@ impl Parser<'_> {
                 Ok(TreeNodeRecursion::Continue)
             });
             if uses_window {
-                return Err((self.line_of("select"), format!("{name} computes with the window; its start and end come as window_start and window_end")));
+                return Err((
+                    self.line_of("select"),
+                    format!(
+                        "{name} computes with the window; its start and end come as window_start and window_end"
+                    ),
+                ));
             }
             values.push((name, physical(inner, &aggregate.schema)?));
         }
         if values.is_empty() {
-            return Err((self.line_of("select"), "no value is selected, only the window and the keys".to_owned()));
+            return Err((
+                self.line_of("select"),
+                "no value is selected, only the window and the keys".to_owned(),
+            ));
         }
         let mut keys = Vec::new();
         for (expr, name) in key_exprs.iter().zip(names) {
@@ -378,14 +437,15 @@ impl Parser<'_> {
         }
         let sets = sets
             .iter()
-            .map(|set| {
-                set.iter().filter_map(|expr| key_exprs.iter().position(|key| *key == expr)).collect()
-            })
+            .map(|set| set.iter().filter_map(|expr| key_exprs.iter().position(|key| *key == expr)).collect())
             .collect();
         let rows = row_schema(&keys, &values, &aggregated).map_err(|error| self.explain(&error))?;
         for (place, field) in rows.fields().iter().enumerate() {
             if rows.fields()[..place].iter().any(|other| other.name() == field.name()) {
-                return Err((None, format!("two columns are called {}; give one another name with AS", field.name())));
+                return Err((
+                    None,
+                    format!("two columns are called {}; give one another name with AS", field.name()),
+                ));
             }
         }
         Ok(Kpi {
@@ -425,7 +485,12 @@ impl Parser<'_> {
                     i64::from(interval.days) * 86_400_000 + interval.nanoseconds / 1_000_000
                 }
                 other => {
-                    return Err((line, format!("{name}: expected INTERVAL '10 seconds' or the like (whole milliseconds, no months), found {other}")));
+                    return Err((
+                        line,
+                        format!(
+                            "{name}: expected INTERVAL '10 seconds' or the like (whole milliseconds, no months), found {other}"
+                        ),
+                    ));
                 }
             };
             lengths.push(ms);
@@ -447,10 +512,17 @@ impl Parser<'_> {
         if !EXACT.contains(&name.as_str()) {
             let instead = match name.as_str() {
                 "avg" | "mean" => "use avg_ms(x), or ratio(sum(x), count(x))",
-                "approx_percentile_cont" | "median" | "percentile_cont" | "approx_median" => "use quantile(x, 0.5)",
+                "approx_percentile_cont" | "median" | "percentile_cont" | "approx_median" => {
+                    "use quantile(x, 0.5)"
+                }
                 _ => "use count, sum, min, max, avg_ms, quantile, bool_and, bool_or, approx_distinct",
             };
-            return Err((line, format!("{name} depends on the order of the facts, so live and batch would differ in the last bits; {instead}")));
+            return Err((
+                line,
+                format!(
+                    "{name} depends on the order of the facts, so live and batch would differ in the last bits; {instead}"
+                ),
+            ));
         }
         if call.params.distinct && name != "count" {
             return Err((line, format!("{name}(DISTINCT …) is not supported; count(DISTINCT …) is")));
@@ -459,9 +531,18 @@ impl Parser<'_> {
             return Err((line, format!("{name}(… ORDER BY …) is not supported")));
         }
         if name == "sum" {
-            let data_type = call.params.args[0].to_field(input).map_err(|error| self.explain(&error))?.1.data_type().clone();
+            let data_type = call.params.args[0]
+                .to_field(input)
+                .map_err(|error| self.explain(&error))?
+                .1
+                .data_type()
+                .clone();
             if data_type.is_floating() {
-                return Err((line, "a sum of fractions depends on the order of the facts; sum whole numbers and divide last".to_owned()));
+                return Err((
+                    line,
+                    "a sum of fractions depends on the order of the facts; sum whole numbers and divide last"
+                        .to_owned(),
+                ));
             }
         }
         Ok(())
@@ -490,11 +571,20 @@ impl Parser<'_> {
             }
             LogicalPlan::Projection(projection) => {
                 let schema: SchemaRef = Arc::new(Schema::new(
-                    projection.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>(),
+                    projection
+                        .schema
+                        .fields()
+                        .iter()
+                        .map(|field| field.as_ref().clone().with_nullable(true))
+                        .collect::<Vec<_>>(),
                 ));
                 let mut branches = self.branches(&projection.input, state)?;
                 for branch in &mut branches {
-                    let exprs = projection.expr.iter().map(|expr| physical(expr, projection.input.schema())).collect::<Result<_, _>>()?;
+                    let exprs = projection
+                        .expr
+                        .iter()
+                        .map(|expr| physical(expr, projection.input.schema()))
+                        .collect::<Result<_, _>>()?;
                     branch.steps.push(Step::Project(exprs, schema.clone()));
                 }
                 Ok(branches)
@@ -506,9 +596,21 @@ impl Parser<'_> {
                 }
                 Ok(all)
             }
-            LogicalPlan::Join(_) => Err((self.line_of("join"), "joins are not supported; put tables under each other with UNION ALL".to_owned())),
-            LogicalPlan::Aggregate(_) => Err((None, "an aggregate of aggregates cannot be kept up to date; select from the facts".to_owned())),
-            other => Err((None, format!("{} is not supported between the facts and the aggregates; WHERE, UNION ALL and subqueries of those are", kind_of(other)))),
+            LogicalPlan::Join(_) => Err((
+                self.line_of("join"),
+                "joins are not supported; put tables under each other with UNION ALL".to_owned(),
+            )),
+            LogicalPlan::Aggregate(_) => Err((
+                None,
+                "an aggregate of aggregates cannot be kept up to date; select from the facts".to_owned(),
+            )),
+            other => Err((
+                None,
+                format!(
+                    "{} is not supported between the facts and the aggregates; WHERE, UNION ALL and subqueries of those are",
+                    kind_of(other)
+                ),
+            )),
         }
     }
 
@@ -520,7 +622,10 @@ impl Parser<'_> {
             DataFusionError::SchemaError(schema, _) => {
                 if let SchemaError::FieldNotFound { field, valid_fields } = schema.as_ref() {
                     let names: Vec<&str> = valid_fields.iter().map(|column| column.name.as_str()).collect();
-                    let tables: Vec<String> = valid_fields.iter().filter_map(|column| column.relation.as_ref().map(ToString::to_string)).collect();
+                    let tables: Vec<String> = valid_fields
+                        .iter()
+                        .filter_map(|column| column.relation.as_ref().map(ToString::to_string))
+                        .collect();
                     let place = match tables.first() {
                         Some(first) if tables.iter().all(|table| table == first) => format!(" in {first}"),
                         _ => String::new(),
@@ -535,7 +640,8 @@ impl Parser<'_> {
             DataFusionError::SQL(parse, _) => {
                 let text = parse.to_string();
                 let text = text.trim_start_matches("sql parser error: ");
-                let line = text.rsplit("Line: ").next().and_then(|rest| rest.split(',').next()?.trim().parse().ok());
+                let line =
+                    text.rsplit("Line: ").next().and_then(|rest| rest.split(',').next()?.trim().parse().ok());
                 (line, text.split(" at Line:").next().unwrap_or(text).to_owned())
             }
             DataFusionError::Plan(text) => {
@@ -545,7 +651,14 @@ impl Parser<'_> {
                 {
                     let table = rest.split('\'').next().unwrap_or(rest).rsplit('.').next().unwrap_or(rest);
                     let names: Vec<&str> = Table::ALL.iter().map(|table| table.name()).collect();
-                    return (self.line_of(table), format!("no facts table \"{table}\"{}; there are {}", did_you_mean(table, &names), names.join(", ")));
+                    return (
+                        self.line_of(table),
+                        format!(
+                            "no facts table \"{table}\"{}; there are {}",
+                            did_you_mean(table, &names),
+                            names.join(", ")
+                        ),
+                    );
                 }
                 (spanned, text.to_owned())
             }
@@ -577,7 +690,9 @@ pub(crate) fn did_you_mean(name: &str, known: &[&str]) -> String {
 fn window_call(expr: &Expr) -> Option<(&str, &[Expr])> {
     match expr {
         Expr::Alias(alias) => window_call(&alias.expr),
-        Expr::ScalarFunction(call) if matches!(call.name(), "tumble" | "hop") => Some((call.name(), &call.args)),
+        Expr::ScalarFunction(call) if matches!(call.name(), "tumble" | "hop") => {
+            Some((call.name(), &call.args))
+        }
         _ => None,
     }
 }
@@ -626,4 +741,3 @@ fn poll<F: Future>(future: F) -> F::Output {
         std::thread::yield_now();
     }
 }
-

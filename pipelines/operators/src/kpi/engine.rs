@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray, UInt32Array, new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    UInt32Array, new_null_array,
 };
 use arrow::compute::{concat_batches, filter_record_batch, take_arrays};
 use arrow::datatypes::{Field, Int64Type, Schema};
@@ -341,8 +341,10 @@ impl KpiWindows {
                 .iter()
                 .zip(kpi.aggregated.fields())
                 .map(|(cell, field)| match *cell {
-                    Cell::Window => ScalarValue::TimestampMicrosecond(Some(start * 1_000), Some("UTC".into()))
-                        .to_array_of_size(total),
+                    Cell::Window => {
+                        ScalarValue::TimestampMicrosecond(Some(start * 1_000), Some("UTC".into()))
+                            .to_array_of_size(total)
+                    }
                     Cell::Key(key) => Ok(match set.iter().position(|&other| other == key) {
                         Some(place) => keys[place].clone(),
                         None => new_null_array(field.data_type(), total),
@@ -394,11 +396,8 @@ fn partial_of(kpi: &Kpi, batch: &RecordBatch) -> Result<Partial> {
     let rows = batch.num_rows();
     let set: Vec<usize> = (0..kpi.keys.len()).collect();
     let mut merged = Merged::new(kpi, &set)?;
-    let keys = kpi
-        .keys
-        .iter()
-        .map(|key| key.expr.evaluate(batch)?.into_array(rows))
-        .collect::<Result<Vec<_>>>()?;
+    let keys =
+        kpi.keys.iter().map(|key| key.expr.evaluate(batch)?.into_array(rows)).collect::<Result<Vec<_>>>()?;
     merged.groups_of(&keys, rows)?;
     let mut states = Vec::with_capacity(kpi.aggregates.len());
     for (aggregate, accumulator) in kpi.aggregates.iter().zip(&mut merged.accumulators) {
@@ -498,4 +497,3 @@ fn times(ms: i64, rows: usize) -> ArrayRef {
 fn next_multiple(time_ms: i64, step: i64) -> i64 {
     (time_ms.div_euclid(step) + 1) * step
 }
-

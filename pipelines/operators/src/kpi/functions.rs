@@ -10,8 +10,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array,
-    Float64Builder, Int64Array,
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, Float64Builder,
+    Int64Array,
 };
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type, TimeUnit};
 use datafusion::common::{Result, ScalarValue, exec_err, not_impl_err, plan_err};
@@ -63,7 +63,10 @@ impl ScalarUDFImpl for Window {
     }
 
     fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        plan_err!("{} marks the window of a KPI and has no value of its own; in other queries use date_bin", self.name)
+        plan_err!(
+            "{} marks the window of a KPI and has no value of its own; in other queries use date_bin",
+            self.name
+        )
     }
 }
 
@@ -75,11 +78,7 @@ struct Ratio {
 impl Ratio {
     fn new() -> Self {
         Self {
-            signature: Signature::uniform(
-                2,
-                vec![DataType::Int64, DataType::Float64],
-                Volatility::Immutable,
-            ),
+            signature: Signature::uniform(2, vec![DataType::Int64, DataType::Float64], Volatility::Immutable),
         }
     }
 }
@@ -230,12 +229,7 @@ struct Quantile {
 
 impl Quantile {
     fn new() -> Self {
-        Self {
-            signature: Signature::exact(
-                vec![DataType::Int64, DataType::Float64],
-                Volatility::Immutable,
-            ),
-        }
+        Self { signature: Signature::exact(vec![DataType::Int64, DataType::Float64], Volatility::Immutable) }
     }
 
     fn sketches(args: &AccumulatorArgs) -> Result<Sketches> {
@@ -247,10 +241,9 @@ impl Quantile {
             }
         });
         match q {
-            Some(q) if (0.0..=1.0).contains(&q) => Ok(Sketches {
-                per_million: (q * 1e6).round() as u32,
-                sketches: Vec::new(),
-            }),
+            Some(q) if (0.0..=1.0).contains(&q) => {
+                Ok(Sketches { per_million: (q * 1e6).round() as u32, sketches: Vec::new() })
+            }
             _ => plan_err!("quantile(x, q) needs a number from 0 to 1 as q"),
         }
     }
@@ -281,10 +274,7 @@ impl AggregateUDFImpl for Quantile {
         !args.is_distinct
     }
 
-    fn create_groups_accumulator(
-        &self,
-        args: AccumulatorArgs,
-    ) -> Result<Box<dyn GroupsAccumulator>> {
+    fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
         Ok(Box::new(Self::sketches(&args)?))
     }
 }
