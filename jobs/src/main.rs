@@ -17,9 +17,6 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use headsup_runtime::Config;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Live KPIs and early warnings for e-commerce customer service.
 ///
 /// headsup reads conversations and orders as CloudEvents, from its log or straight

@@ -150,12 +150,12 @@ fn bad_input_is_set_aside_and_the_rest_goes_on() {
     assert!(err.contains(&account), "{err}\n{account}");
     assert_eq!(csv(folder, "SELECT handle_ms FROM contacts"), "handle_ms\n150000\n");
     assert_eq!(
-        csv(
-            folder,
-            "SELECT reason, count(*) AS n, max(octet_length(bytes)) > 9999999 AS whole FROM quarantine GROUP BY 1 ORDER BY 1"
-        ),
-        "reason,n,whole\nempty,1,false\nin_the_future,1,false\nmissing_field,1,false\nmistyped_field,1,false\nnegative_duration,1,false\nnot_json,3,false\nnot_utf8,1,false\ntoo_long,1,true\n"
+        csv(folder, "SELECT reason, count(*) AS n FROM quarantine GROUP BY 1 ORDER BY 1"),
+        "reason,n\nempty,1\nin_the_future,1\nmissing_field,1\nmistyped_field,1\nnegative_duration,1\nnot_json,3\nnot_utf8,1\ntoo_long,1\n"
     );
+    // Its bytes are kept whole; they print as two digits each.
+    let long = csv(folder, "SELECT bytes FROM quarantine WHERE reason = 'too_long'");
+    assert!(long.len() > 20_000_000, "{}", long.len());
     assert_eq!(csv(folder, "SELECT \"offset\" FROM quarantine WHERE reason = 'empty'"), "offset\n5\n");
 }
 

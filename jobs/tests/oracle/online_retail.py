@@ -32,11 +32,12 @@ EXACT = ["orders", "customers", "amount_minor", "matched"]
 
 # order_id of a cancellation that found no order is its own number, C...
 HEADSUP_SQL = """
-SELECT coalesce(substr(CAST("at" AS VARCHAR), 1, 7), '*') AS month, type, count(*) AS orders,
+SELECT coalesce(month, '*') AS month, type, count(*) AS orders,
        count(DISTINCT customer_id) AS customers, sum(amount_minor) AS amount_minor,
        count(*) FILTER (WHERE type = 'order.cancelled' AND order_id NOT LIKE 'C%') AS matched
-FROM orders WHERE shop = 'online-retail' AND type IN ('order.placed', 'order.cancelled')
-GROUP BY GROUPING SETS ((substr(CAST("at" AS VARCHAR), 1, 7), type), (type))
+FROM (SELECT substr(CAST("at" AS VARCHAR), 1, 7) AS month, 'order.' || type AS type, customer_id, amount_minor, order_id
+      FROM orders WHERE shop = 'online-retail' AND type IN ('placed', 'cancelled')) AS o
+GROUP BY GROUPING SETS ((month, type), (type))
 ORDER BY 1, 2
 """.strip()
 

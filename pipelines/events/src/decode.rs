@@ -144,7 +144,7 @@ impl Decoder {
             return Err(Mistake {
                 reason: Reason::InTheFuture,
                 detail: format!(
-                    "time: {} is {} s ahead of when it was taken in; at most {} s are allowed (max_skew)",
+                    "time: {} is {} s ahead of when it was taken in; at most {} s are allowed (input.max_skew)",
                     raw.time,
                     (time_ms - appended_at_ms) / 1_000,
                     self.limits.skew_ms_max / 1_000,
@@ -257,7 +257,7 @@ fn too_long(bytes: usize, most: usize, cut: bool) -> Mistake {
     let detail = if cut {
         format!("longer than the longest line that is read; its first {bytes} bytes are kept")
     } else {
-        format!("{bytes} bytes; at most {most} are allowed (max_event_bytes)")
+        format!("{bytes} bytes; at most {most} are allowed (input.event_bytes_max)")
     };
     Mistake { reason: Reason::TooLong, detail }
 }
@@ -482,12 +482,27 @@ mod tests {
         check(
             "not json",
             expect![[r#"
-            7 not_json: invalid type: null, expected a JSON object at line 1 column 2
+                7 not_json: Invalid literal (`true`, `false`, or a `null`) while parsing at line 1 column 4
+            "#]],
+        );
+        check(
+            &event(T, "conversation.queued", r#","skill":"refund""#)[..80],
+            expect![[r#"
+            7 not_json: EOF while parsing at line 1 column 80
         "#]],
         );
-        check(&event(T, "conversation.queued", r#","skill":"refund""#)[..80], expect![[""]]);
-        check("[1]", expect![[""]]);
-        check(&(event(T, "conversation.queued", r#","skill":"x""#) + "x"), expect![[""]]);
+        check(
+            "[1]",
+            expect![[r#"
+            7 not_json: invalid type: sequence, expected a JSON object at line 1 column 3
+        "#]],
+        );
+        check(
+            &(event(T, "conversation.queued", r#","skill":"x""#) + "x"),
+            expect![[r#"
+            7 not_json: JSON has non-whitespace trailing characters after the value at line 1 column 200
+        "#]],
+        );
     }
 
     #[test]
@@ -520,7 +535,11 @@ mod tests {
             bytes: Buffer::from(bytes),
             ..Chunk::of_lines("", 7, APPENDED_AT_MS)
         };
-        expect![[""]].assert_eq(&outcome_of(&chunk));
+        expect![[r#"
+            1772409608297 conversation.queued u1
+            7 not_utf8: not UTF-8 from byte 195 on
+        "#]]
+        .assert_eq(&outcome_of(&chunk));
     }
 
     #[test]
@@ -542,26 +561,65 @@ mod tests {
         .iter()
         .map(|(from, to)| good.replace(from, to) + "\n")
         .collect();
-        check(&all, expect![[""]]);
-        check(&event(T, "conversation.message", r#","role":"boss""#), expect![[""]]);
+        check(
+            &all,
+            expect![[r#"
+            7 missing_field: id: missing or empty
+            8 missing_field: subject: missing or empty
+            9 missing_field: data.customer_id: missing or empty
+            10 mistyped_field: specversion: expected "1.0", found "0.3"
+            11 mistyped_field: id: expected a string, found 17
+            12 mistyped_field: data.score: expected an integer, found "five"
+            13 mistyped_field: data.score: expected an integer, found 4.5
+            14 mistyped_field: data.score: expected an integer from 1 to 5, found "6"
+            15 missing_field: data.score: missing or empty
+            16 negative_duration: data.wait_ms: a duration cannot be negative
+            17 mistyped_field: data.wait_ms: expected a whole number of ms, found "3"
+        "#]],
+        );
+        check(
+            &event(T, "conversation.message", r#","role":"boss""#),
+            expect![[r#"
+            7 mistyped_field: data.role: expected one of customer, agent, bot, system, found "boss"
+        "#]],
+        );
         check(
             r#"{"specversion":"1.0","id":"1","source":"s","type":"order.paid","subject":"o","time":"2026-03-02T00:00:00Z","data":"x"}"#,
-            expect![[""]],
+            expect![[r#"
+                7 mistyped_field: data: expected an object, found "x"
+            "#]],
         );
     }
 
     #[test]
     fn times_that_cannot_be() {
-        check(&event("3000-01-01T00:00:00Z", "conversation.queued", r#","skill":"x""#), expect![[""]]);
-        check(&event("yesterday", "conversation.queued", r#","skill":"x""#), expect![[""]]);
+        check(
+            &event("3000-01-01T00:00:00Z", "conversation.queued", r#","skill":"x""#),
+            expect![[r#"
+            7 in_the_future: time: 3000-01-01T00:00:00Z is 30731269800 s ahead of when it was taken in; at most 300 s are allowed (input.max_skew)
+        "#]],
+        );
+        check(
+            &event("yesterday", "conversation.queued", r#","skill":"x""#),
+            expect![[r#"
+            7 bad_time: time: expected an RFC 3339 time such as 2026-03-02T00:00:08.297Z, found "yesterday"
+        "#]],
+        );
     }
 
     #[test]
     fn unknown_types_and_fields_are_fine() {
-        check(&event(T, "conversation.closed.v2", ""), expect![[""]]);
+        check(
+            &event(T, "conversation.closed.v2", ""),
+            expect![[r#"
+            ignored
+        "#]],
+        );
         check(
             &event(T, "conversation.rated", r#","score":5,"new":{"a":[1,2.5,"\u00e9"]},"x":1e9"#),
-            expect![[""]],
+            expect![[r#"
+                1772409608297 conversation.rated u1
+            "#]],
         );
     }
 
@@ -570,7 +628,9 @@ mod tests {
         let big = "x".repeat(10_000_000);
         check(
             &event(T, "conversation.message", &format!(r#","role":"customer","text":"{big}""#)),
-            expect![[""]],
+            expect![[r#"
+                7 too_long: 10000216 bytes; at most 1048576 are allowed (input.event_bytes_max)
+            "#]],
         );
     }
 
@@ -578,7 +638,13 @@ mod tests {
     fn escapes_and_spaces() {
         let spaced = event(T, "conversation.queued", r#", "skill" : "refund""#)
             .replace("u1", "u\\u00e9\\n\\\"x, longer than inline");
-        check(&spaced, expect![[""]]);
+        check(
+            &spaced,
+            expect![[r#"
+            1772409608297 conversation.queued ué
+            "x, longer than inline
+        "#]],
+        );
     }
 
     fn json_value() -> impl Strategy<Value = serde_json::Value> {
@@ -599,10 +665,11 @@ mod tests {
     }
 
     fn json_event() -> impl Strategy<Value = String> {
-        let envelope = ["specversion", "id", "source", "type", "subject", "time", "x"];
-        let fields = ["customer_id", "shop", "score", "auto", "amount_minor", "lines", "y_ms", "z"];
-        let attributes = prop::collection::vec((prop::sample::select(&envelope), json_value()), 0..8);
-        let data = prop::collection::vec((prop::sample::select(&fields), json_value()), 0..8);
+        const ENVELOPE: &[&str] = &["specversion", "id", "source", "type", "subject", "time", "x"];
+        const FIELDS: &[&str] =
+            &["customer_id", "shop", "score", "auto", "amount_minor", "lines", "y_ms", "z"];
+        let attributes = prop::collection::vec((prop::sample::select(ENVELOPE), json_value()), 0..8);
+        let data = prop::collection::vec((prop::sample::select(FIELDS), json_value()), 0..8);
         (attributes, data, any::<bool>()).prop_map(|(attributes, data, spaced)| {
             // Built by hand, so that a name can come twice.
             let object = |fields: Vec<(&str, String)>| {

@@ -17,8 +17,10 @@ use crate::facts::{Rows, Table};
 /// When a conversation that does not end by itself is given up. All in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ContactLimits {
-    /// Without any event, while not waiting in the queue.
+    /// Without any event, while neither waiting in the queue nor being served.
     pub idle_ms: i64,
+    /// Without any event since an agent accepted it. A call has none until it ends.
+    pub served_ms: i64,
     /// Waiting in the queue without any event.
     pub queue_ms: i64,
     /// From closed to wrapped. 0: closing ends the contact, and `wrapped` is not
@@ -31,7 +33,13 @@ pub struct ContactLimits {
 
 impl Default for ContactLimits {
     fn default() -> Self {
-        Self { idle_ms: 30 * 60_000, queue_ms: 12 * 3_600_000, wrap_ms: 10 * 60_000, linger_ms: 30 * 60_000 }
+        Self {
+            idle_ms: 30 * 60_000,
+            served_ms: 4 * 3_600_000,
+            queue_ms: 12 * 3_600_000,
+            wrap_ms: 10 * 60_000,
+            linger_ms: 30 * 60_000,
+        }
     }
 }
 
@@ -367,8 +375,7 @@ impl Contacts {
         names.update(&mut contact.channel, events.text(Text::Channel, row));
         names.update(&mut contact.origin, "inbound");
         let conversation = Conversation { id: id.into(), phase: Phase::Open, due_ms: now_ms, contact };
-        // What follows an end that has been forgotten (a rating, a reopening) does
-        // not begin a contact of its own.
+        // What can only follow a contact that has been forgotten does not begin one.
         let slot = match free.pop() {
             Some(slot) => {
                 conversations[slot as usize] = conversation;
@@ -386,8 +393,8 @@ impl Contacts {
             conversations[slot as usize].phase = Phase::Over;
         }
         index.insert_unique(hash, slot, |&slot| xxh3_64(conversations[slot as usize].id.as_bytes()));
-        let ContactLimits { idle_ms, queue_ms, wrap_ms, linger_ms } = *limits;
-        let soonest_ms = idle_ms.min(queue_ms).min(wrap_ms).min(linger_ms).max(1);
+        let ContactLimits { idle_ms, served_ms, queue_ms, wrap_ms, linger_ms } = *limits;
+        let soonest_ms = idle_ms.min(served_ms).min(queue_ms).min(wrap_ms).min(linger_ms).max(1);
         timers.push(Reverse((now_ms.saturating_add(soonest_ms), slot)));
         slot
     }
@@ -543,6 +550,7 @@ impl Conversation {
         let contact = &self.contact;
         match self.phase {
             Phase::Open if contact.waiting_since_ms.is_some() => now_ms.saturating_add(limits.queue_ms),
+            Phase::Open if contact.accepted_ms.is_some() => now_ms.saturating_add(limits.served_ms),
             Phase::Open => now_ms.saturating_add(limits.idle_ms),
             Phase::Wrapping => contact.closed_ms.unwrap_or(now_ms).saturating_add(limits.wrap_ms),
             Phase::Over => now_ms.saturating_add(limits.linger_ms),

@@ -117,9 +117,19 @@ const KEYS: &[Key] = &[
         section: "contacts",
         name: "idle",
         default: "\"30m\"",
-        doc: "A conversation without any event for so long, and not waiting in the queue, is closed and marked ended_by = 'idle'.",
+        doc: "A conversation without any event for so long, neither waiting in the queue nor being served, is closed and marked ended_by = 'idle'.",
         set: |config, value| {
             config.contacts.idle_ms = duration(value, 1_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "contacts",
+        name: "served",
+        default: "\"4h\"",
+        doc: "The same for a conversation that an agent has accepted. A telephone call has no events until it ends.",
+        set: |config, value| {
+            config.contacts.served_ms = duration(value, 1_000)?;
             Ok(())
         },
     },
