@@ -60,10 +60,9 @@ impl Progress {
             }
         } else if self.said.elapsed() >= Duration::from_secs(10) {
             self.said = std::time::Instant::now();
-            if total > 0 {
-                eprintln!("{}: {} %", self.what, done * 100 / total);
-            } else {
-                eprintln!("{}: {done}", self.what);
+            match (done * 100).checked_div(total) {
+                Some(percent) => eprintln!("{}: {percent} %", self.what),
+                None => eprintln!("{}: {done}", self.what),
             }
         }
     }

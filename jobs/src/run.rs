@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 use headsup_runtime::{Board, Input, Job, Report};
 
-use crate::output::{self, Progress, thousands};
+use crate::output::{Progress, thousands};
 use crate::{Failure, Place, kpis};
 
 /// The topics that the pipeline reads.
@@ -152,5 +152,4 @@ pub fn summary(report: &Report, drained: bool) {
     if drained {
         assert_eq!(total.pending(), 0, "records are unaccounted for: {total}");
     }
-    let _ = output::print("");
 }

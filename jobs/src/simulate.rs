@@ -8,7 +8,7 @@ use clap::Args;
 use headsup_sources::simulate::{Config, Simulator};
 
 use crate::import::Appender;
-use crate::output::{self, Progress, thousands};
+use crate::output::{Progress, thousands};
 use crate::run::make_topics;
 use crate::{Failure, Place};
 
@@ -158,5 +158,5 @@ pub fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
         thousands(events),
         thousands(truths)
     );
-    output::print("")
+    Ok(())
 }

@@ -339,12 +339,10 @@ impl Pipeline {
                 next_tick_ms = next_tick_ms.min(next.max(now_ms.saturating_add(1)));
             }
         }
-        let on_grid = |ms: i64| match ms.rem_euclid(self.grid_ms) {
-            _ if ms == i64::MAX => ms,
-            0 => ms,
-            rest => ms - rest + self.grid_ms,
+        self.next_tick_ms = match next_tick_ms.rem_euclid(self.grid_ms) {
+            rest if rest > 0 && next_tick_ms < i64::MAX => next_tick_ms - rest + self.grid_ms,
+            _ => next_tick_ms,
         };
-        self.next_tick_ms = on_grid(next_tick_ms);
         if self.contacts.queue_busy() {
             self.next_tick_ms = self.next_tick_ms.min(now_ms + self.grid_ms);
         }

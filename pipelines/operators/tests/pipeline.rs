@@ -118,7 +118,7 @@ fn run(kpis: &[Arc<Kpi>], partitions: &[Vec<&str>], cut: usize) -> Result {
     result
 }
 
-fn by_customer<'a>(events: &'a [(i64, String, String)], partitions: usize) -> Vec<Vec<&'a str>> {
+fn by_customer(events: &[(i64, String, String)], partitions: usize) -> Vec<Vec<&str>> {
     let mut parts = vec![Vec::new(); partitions];
     for (_, key, json) in events {
         let place = key.bytes().fold(7usize, |h, b| h.wrapping_mul(31).wrapping_add(b.into())) % partitions;

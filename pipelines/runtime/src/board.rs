@@ -66,6 +66,8 @@ pub struct KpiBoard {
     pub values: Vec<String>,
     /// Size of a window in ms.
     pub size_ms: i64,
+    /// End of the newest window, in ms.
+    pub newest_ms: i64,
     /// Rows so far.
     pub rows: u64,
     /// Facts that came after all their windows were final.
@@ -161,6 +163,7 @@ impl KpiBoard {
             keys: names[3..3 + kpi.key_count].to_vec(),
             values: names[values].to_vec(),
             size_ms: kpi.windowing.size_ms(),
+            newest_ms: i64::MIN,
             rows: 0,
             refused: 0,
             series: BTreeMap::new(),
@@ -172,6 +175,7 @@ impl KpiBoard {
     /// out because there are `series_max` already.
     pub fn absorb(&mut self, batch: &RecordBatch, series_max: usize) -> u64 {
         let mut over = 0;
+        let newest_before_ms = self.newest_ms;
         self.rows += batch.num_rows() as u64;
         let ends = batch.column(1).as_primitive::<TimestampMicrosecondType>();
         let grouped_by = batch.column(2).as_string::<i32>();
@@ -207,6 +211,7 @@ impl KpiBoard {
                     self.trend.pop_front();
                 }
             }
+            self.newest_ms = self.newest_ms.max(point.window_end_ms);
             let full = self.series.len() >= series_max;
             match self.series.get_mut(&series) {
                 Some(shown) if shown.window_end_ms > point.window_end_ms => {}
@@ -216,10 +221,9 @@ impl KpiBoard {
             }
         }
         // A series that the last whole window knows nothing of is gone.
-        if let Some(newest) = self.series.values().map(|point| point.window_end_ms).max() {
-            let size_ms = self.size_ms;
-            self.series
-                .retain(|_, point| point.window_end_ms > newest.saturating_sub(size_ms.saturating_mul(2)));
+        if self.newest_ms > newest_before_ms {
+            let gone_ms = self.newest_ms.saturating_sub(self.size_ms.saturating_mul(2));
+            self.series.retain(|_, point| point.window_end_ms > gone_ms);
         }
         over
     }

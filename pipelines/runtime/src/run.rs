@@ -186,12 +186,9 @@ pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -
 }
 
 type Readers = Vec<JoinHandle<(Duration, Duration)>>;
+type Opened = (Vec<Source>, Readers, Option<Arc<dyn EventLog>>);
 
-fn open(
-    job: &Job,
-    input: Input,
-    quit: &Arc<AtomicBool>,
-) -> Result<(Vec<Source>, Readers, Option<Arc<dyn EventLog>>), RunError> {
+fn open(job: &Job, input: Input, quit: &Arc<AtomicBool>) -> Result<Opened, RunError> {
     let mut sources = Vec::new();
     let mut readers = Vec::new();
     let decoder = || Decoder::new(job.config.limits, Pipeline::columns());

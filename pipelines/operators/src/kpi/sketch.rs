@@ -8,6 +8,7 @@
 //! gives the same bits.
 
 /// 2^(k/32) for k = 0..32, rounded to the nearest double.
+#[expect(clippy::approx_constant, reason = "one of them is the root of 2, and belongs to the row")]
 const ROOTS: [f64; 32] = [
     1.0,
     1.0218971486541166,
