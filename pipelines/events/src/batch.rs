@@ -35,24 +35,45 @@ impl Text {
     pub const COUNT: usize = Text::Lines as usize + 1;
 
     /// The column that holds this field of `data`.
+    #[inline]
     pub(crate) fn of_data_field(name: &str) -> Option<Self> {
-        Some(match name {
-            "customer_id" => Text::CustomerId,
-            "shop" => Text::Shop,
-            "channel" => Text::Channel,
-            "skill" => Text::Skill,
-            "agent_id" => Text::AgentId,
-            "role" => Text::Role,
-            "origin" => Text::Origin,
-            "entry" => Text::Entry,
-            "order_id" => Text::OrderId,
-            "intent" => Text::Intent,
-            "to_skill" => Text::ToSkill,
-            "to_agent" => Text::ToAgent,
-            "state" => Text::State,
-            "currency" => Text::Currency,
-            "actor" => Text::Actor,
-            "reason" => Text::Reason,
+        // By length first: comparing with one name after the other is what a field
+        // would cost most.
+        Some(match name.len() {
+            4 => match name {
+                "shop" => Text::Shop,
+                "role" => Text::Role,
+                _ => return None,
+            },
+            5 => match name {
+                "skill" => Text::Skill,
+                "entry" => Text::Entry,
+                "state" => Text::State,
+                "actor" => Text::Actor,
+                _ => return None,
+            },
+            6 => match name {
+                "origin" => Text::Origin,
+                "intent" => Text::Intent,
+                "reason" => Text::Reason,
+                _ => return None,
+            },
+            7 => match name {
+                "channel" => Text::Channel,
+                _ => return None,
+            },
+            8 => match name {
+                "agent_id" => Text::AgentId,
+                "order_id" => Text::OrderId,
+                "to_skill" => Text::ToSkill,
+                "to_agent" => Text::ToAgent,
+                "currency" => Text::Currency,
+                _ => return None,
+            },
+            11 => match name {
+                "customer_id" => Text::CustomerId,
+                _ => return None,
+            },
             _ => return None,
         })
     }

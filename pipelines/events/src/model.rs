@@ -122,32 +122,71 @@ impl EventType {
 
     /// The type of this name, or `None` if headsup does not apply such events.
     pub fn parse(name: &str) -> Option<Self> {
-        Some(match name {
-            "conversation.message" => ConversationMessage,
-            "conversation.started" => ConversationStarted,
-            "conversation.queued" => ConversationQueued,
-            "conversation.accepted" => ConversationAccepted,
-            "conversation.closed" => ConversationClosed,
-            "conversation.wrapped" => ConversationWrapped,
-            "conversation.rated" => ConversationRated,
-            "conversation.held" => ConversationHeld,
-            "conversation.resumed" => ConversationResumed,
-            "conversation.abandoned" => ConversationAbandoned,
-            "conversation.transferred" => ConversationTransferred,
-            "conversation.handed_off" => ConversationHandedOff,
-            "conversation.labelled" => ConversationLabelled,
-            "conversation.reopened" => ConversationReopened,
-            "agent.state_changed" => AgentStateChanged,
-            "order.placed" => OrderPlaced,
-            "order.paid" => OrderPaid,
-            "order.shipped" => OrderShipped,
-            "order.delivered" => OrderDelivered,
-            "order.cancelled" => OrderCancelled,
-            "order.return_requested" => OrderReturnRequested,
-            "order.returned" => OrderReturned,
-            "order.refunded" => OrderRefunded,
-            "order.reviewed" => OrderReviewed,
-            "headsup.heartbeat" => Heartbeat,
+        Some(match name.len() {
+            10 => match name {
+                "order.paid" => OrderPaid,
+                _ => return None,
+            },
+            12 => match name {
+                "order.placed" => OrderPlaced,
+                _ => return None,
+            },
+            13 => match name {
+                "order.shipped" => OrderShipped,
+                _ => return None,
+            },
+            14 => match name {
+                "order.returned" => OrderReturned,
+                "order.refunded" => OrderRefunded,
+                "order.reviewed" => OrderReviewed,
+                _ => return None,
+            },
+            15 => match name {
+                "order.delivered" => OrderDelivered,
+                "order.cancelled" => OrderCancelled,
+                _ => return None,
+            },
+            17 => match name {
+                "conversation.held" => ConversationHeld,
+                "headsup.heartbeat" => Heartbeat,
+                _ => return None,
+            },
+            18 => match name {
+                "conversation.rated" => ConversationRated,
+                _ => return None,
+            },
+            19 => match name {
+                "conversation.queued" => ConversationQueued,
+                "conversation.closed" => ConversationClosed,
+                "agent.state_changed" => AgentStateChanged,
+                _ => return None,
+            },
+            20 => match name {
+                "conversation.message" => ConversationMessage,
+                "conversation.started" => ConversationStarted,
+                "conversation.wrapped" => ConversationWrapped,
+                "conversation.resumed" => ConversationResumed,
+                _ => return None,
+            },
+            21 => match name {
+                "conversation.accepted" => ConversationAccepted,
+                "conversation.labelled" => ConversationLabelled,
+                "conversation.reopened" => ConversationReopened,
+                _ => return None,
+            },
+            22 => match name {
+                "conversation.abandoned" => ConversationAbandoned,
+                "order.return_requested" => OrderReturnRequested,
+                _ => return None,
+            },
+            23 => match name {
+                "conversation.handed_off" => ConversationHandedOff,
+                _ => return None,
+            },
+            24 => match name {
+                "conversation.transferred" => ConversationTransferred,
+                _ => return None,
+            },
             _ => return None,
         })
     }

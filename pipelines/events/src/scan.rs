@@ -82,15 +82,19 @@ pub(crate) fn scan<'a>(line: &'a str, quotes: &mut Vec<u32>, raw: &mut Raw<'a>) 
         match walk.peek()? {
             b'"' => {
                 let value = walk.string()?;
-                match key {
-                    "specversion" => raw.specversion = value,
-                    "type" => raw.kind = value,
-                    "time" => raw.time = value,
-                    "recordedtime" => raw.recorded = value,
-                    "id" => raw.set(Text::Id, value),
-                    "source" => raw.set(Text::Source, value),
-                    "subject" => raw.set(Text::Subject, value),
-                    "data" => return None,
+                // By length first, as in `of_data_field`.
+                match key.len() {
+                    2 if key == "id" => raw.set(Text::Id, value),
+                    4 => match key {
+                        "type" => raw.kind = value,
+                        "time" => raw.time = value,
+                        "data" => return None,
+                        _ => {}
+                    },
+                    6 if key == "source" => raw.set(Text::Source, value),
+                    7 if key == "subject" => raw.set(Text::Subject, value),
+                    11 if key == "specversion" => raw.specversion = value,
+                    12 if key == "recordedtime" => raw.recorded = value,
                     _ => {}
                 }
             }
