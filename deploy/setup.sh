@@ -30,10 +30,12 @@ need_rust() {
     esac
 }
 
-# Several clones can share what they compile.
+# Checks that follow each other on one machine can share what they compile. Only
+# they: cargo goes by the time of a file, and a clone that is older than what another
+# clone has built would be taken for built.
 share_target() {
     shared="${XDG_CACHE_HOME:-$HOME/.cache}/headsup/target"
-    if [ -z "${CARGO_TARGET_DIR:-}" ] && [ -d "$shared" ]; then
+    if [ "${CI:-}" = true ] && [ -z "${CARGO_TARGET_DIR:-}" ] && [ -d "$shared" ]; then
         CARGO_TARGET_DIR=$shared; export CARGO_TARGET_DIR
     fi
     target=${CARGO_TARGET_DIR:-$root/target}
