@@ -71,7 +71,7 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
     })
     .map_err(Failure::from_error)?;
 
-    let board = Arc::new(Board::new(&kpis));
+    let board = Arc::new(Board::new(&kpis, config.metrics_series_max));
     let stop = stop_on_signal()?;
     let address = headsup_runtime::serve(board.clone(), &config.http_listen).map_err(|error| {
         Failure::new(format!("cannot serve the page at {}: {error}; set http.listen", config.http_listen))
@@ -154,7 +154,7 @@ fn show(board: Arc<Board>, stop: Arc<AtomicBool>, limit: Option<Duration>) -> st
             if limit.is_some_and(|limit| began.elapsed() >= limit) {
                 stop.store(true, Ordering::Relaxed);
             }
-            let line = board.read(|state| {
+            let line = board.read_series(|state| {
                 if state.version == version || began.elapsed() < Duration::from_millis(1_000) {
                     return None;
                 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use headsup_operators::kpi::{Kpi, KpiError};
+use headsup_kpi::{Kpi, KpiError};
 
 use crate::Failure;
 

@@ -57,7 +57,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
             );
         }
     }
-    let board = Arc::new(Board::new(&kpis));
+    let board = Arc::new(Board::new(&kpis, config.metrics_series_max));
     let stop = stop_on_signal()?;
     let listen = config.http_listen.clone();
     let job =

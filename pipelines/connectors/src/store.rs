@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::take_arrays;
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::compute::{concat_batches, take_arrays};
+use arrow::datatypes::{DataType, Schema, TimestampMicrosecondType};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 
 /// Writes the tables of one data folder. Rows are on disk after [`Store::flush`].
 #[derive(Debug)]
@@ -30,11 +32,16 @@ pub struct Store {
 /// its oldest ones early.
 const OPEN_MAX: usize = 32;
 const ROW_GROUP_ROWS: usize = 128 * 1024;
+/// Rows are handed to Parquet when so many are there: a call for each window's few
+/// would cost more than its rows.
+const WRITE_ROWS: usize = 8 * 1024;
 const DAY_US: i64 = 86_400_000_000;
 
 #[derive(Debug)]
 struct Part {
     writer: ArrowWriter<File>,
+    waiting: Vec<RecordBatch>,
+    waiting_rows: usize,
     partial: PathBuf,
     whole: PathBuf,
 }
@@ -58,7 +65,7 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: parquet::errors::ParquetError,
+        source: ParquetError,
     },
     /// The rows do not have the column that dates them.
     #[error("table {table} has no time column {column}")]
@@ -122,16 +129,18 @@ impl Store {
         for (day, places) in by_day {
             let all = places.len() == rows.num_rows();
             let part = self.part(table, day, rows)?;
-            let of_parquet = |source| StoreError::Parquet { path: part.partial.clone(), source };
-            let written = if all {
-                part.writer.write(rows)
+            let rows = if all {
+                rows.clone()
             } else {
-                let columns = take_arrays(rows.columns(), &UInt32Array::from(places), None)
+                take_arrays(rows.columns(), &UInt32Array::from(places), None)
                     .and_then(|columns| RecordBatch::try_new(rows.schema(), columns))
-                    .map_err(|error| of_parquet(error.into()))?;
-                part.writer.write(&columns)
+                    .map_err(|error| part.failure(error))?
             };
-            written.map_err(of_parquet)?;
+            part.waiting_rows += rows.num_rows();
+            part.waiting.push(rows);
+            if part.waiting_rows >= WRITE_ROWS {
+                part.write()?;
+            }
         }
         Ok(())
     }
@@ -161,13 +170,11 @@ impl Store {
                 path: partial.clone(),
                 source,
             })?;
-            let properties = WriterProperties::builder()
-                .set_compression(Compression::ZSTD(ZstdLevel::default()))
-                .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-                .build();
-            let writer = ArrowWriter::try_new(file, rows.schema(), Some(properties))
+            let writer = ArrowWriter::try_new(file, rows.schema(), Some(properties(&rows.schema())))
                 .map_err(|source| StoreError::Parquet { path: partial.clone(), source })?;
-            self.open.insert(key.clone(), Part { writer, partial, whole: folder.join(name) });
+            let whole = folder.join(name);
+            let part = Part { writer, waiting: Vec::new(), waiting_rows: 0, partial, whole };
+            self.open.insert(key.clone(), part);
         }
         self.open.get_mut(&key).ok_or_else(|| unreachable!("just inserted"))
     }
@@ -189,9 +196,42 @@ impl Store {
     }
 }
 
+/// Texts repeat, so they get a dictionary; numbers and times lie close together, so
+/// their differences are kept.
+fn properties(schema: &Schema) -> WriterProperties {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_statistics_enabled(EnabledStatistics::Chunk);
+    for field in schema.fields() {
+        if matches!(field.data_type(), DataType::Int64 | DataType::Timestamp(..)) {
+            let column = ColumnPath::from(field.name().as_str());
+            properties = properties
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
+        }
+    }
+    properties.build()
+}
+
 impl Part {
-    fn close(self) -> Result<(), StoreError> {
-        let Part { writer, partial, whole } = self;
+    fn failure(&self, source: impl Into<ParquetError>) -> StoreError {
+        StoreError::Parquet { path: self.partial.clone(), source: source.into() }
+    }
+
+    fn write(&mut self) -> Result<(), StoreError> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.waiting_rows = 0;
+        let Some(first) = waiting.first() else {
+            return Ok(());
+        };
+        let rows = concat_batches(&first.schema(), &waiting).map_err(|error| self.failure(error))?;
+        self.writer.write(&rows).map_err(|error| self.failure(error))
+    }
+
+    fn close(mut self) -> Result<(), StoreError> {
+        self.write()?;
+        let Part { writer, partial, whole, .. } = self;
         writer.close().map_err(|source| StoreError::Parquet { path: partial.clone(), source })?;
         fs::rename(&partial, &whole).map_err(|source| StoreError::Io {
             action: "complete",

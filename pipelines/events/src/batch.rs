@@ -33,50 +33,19 @@ pub enum Text {
 impl Text {
     /// How many text columns there are.
     pub const COUNT: usize = Text::Lines as usize + 1;
+}
 
-    /// The column that holds this field of `data`.
-    #[inline]
-    pub(crate) fn of_data_field(name: &str) -> Option<Self> {
-        // By length first: comparing with one name after the other is what a field
-        // would cost most.
-        Some(match name.len() {
-            4 => match name {
-                "shop" => Text::Shop,
-                "role" => Text::Role,
-                _ => return None,
-            },
-            5 => match name {
-                "skill" => Text::Skill,
-                "entry" => Text::Entry,
-                "state" => Text::State,
-                "actor" => Text::Actor,
-                _ => return None,
-            },
-            6 => match name {
-                "origin" => Text::Origin,
-                "intent" => Text::Intent,
-                "reason" => Text::Reason,
-                _ => return None,
-            },
-            7 => match name {
-                "channel" => Text::Channel,
-                _ => return None,
-            },
-            8 => match name {
-                "agent_id" => Text::AgentId,
-                "order_id" => Text::OrderId,
-                "to_skill" => Text::ToSkill,
-                "to_agent" => Text::ToAgent,
-                "currency" => Text::Currency,
-                _ => return None,
-            },
-            11 => match name {
-                "customer_id" => Text::CustomerId,
-                _ => return None,
-            },
-            _ => return None,
-        })
-    }
+/// Who wrote a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The customer.
+    Customer,
+    /// A human agent, or an automatic reply in the agent's name.
+    Agent,
+    /// The bot.
+    Bot,
+    /// The shop's systems.
+    System,
 }
 
 /// The integer columns of an [`EventBatch`].
@@ -94,15 +63,6 @@ pub enum Number {
 impl Number {
     /// How many integer columns there are.
     pub const COUNT: usize = Number::AmountMinor as usize + 1;
-
-    pub(crate) fn of_data_field(name: &str) -> Option<Self> {
-        Some(match name {
-            "score" => Number::Score,
-            "capacity" => Number::Capacity,
-            "amount_minor" => Number::AmountMinor,
-            _ => return None,
-        })
-    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -126,14 +86,6 @@ pub enum Flag {
 impl Flag {
     /// How many boolean columns there are.
     pub const COUNT: usize = Flag::Resolved as usize + 1;
-
-    pub(crate) fn of_data_field(name: &str) -> Option<Self> {
-        Some(match name {
-            "auto" => Flag::Auto,
-            "resolved" => Flag::Resolved,
-            _ => return None,
-        })
-    }
 }
 
 /// Decoded events as Arrow columns, one row an event, in the order of the log.
@@ -142,6 +94,7 @@ impl Flag {
 pub struct EventBatch {
     pub(crate) kinds: Vec<EventType>,
     pub(crate) ranks: Vec<u8>,
+    pub(crate) roles: Vec<Option<Role>>,
     pub(crate) times_ms: Vec<i64>,
     pub(crate) known_ms: Vec<i64>,
     pub(crate) texts: [Option<StringViewArray>; Text::COUNT],
@@ -194,6 +147,23 @@ impl EventBatch {
             Some(values) => values.value(row),
             None => "",
         }
+    }
+
+    /// A text as the Arrow view of it (the format's variable-size binary view layout),
+    /// 0 if the event does not have it. Of texts of at most twelve bytes the views are
+    /// equal if and only if the texts are.
+    #[inline]
+    pub fn view(&self, column: Text, row: usize) -> u128 {
+        match &self.texts[column as usize] {
+            Some(values) => values.views()[row],
+            None => 0,
+        }
+    }
+
+    /// Who wrote, if it is a message.
+    #[inline]
+    pub fn role(&self, row: usize) -> Option<Role> {
+        self.roles[row]
     }
 
     /// An integer, if the event has it.

@@ -11,12 +11,14 @@ mod batch;
 mod chunk;
 mod decode;
 mod model;
+mod names;
 mod quarantine;
 mod scan;
+mod shape;
 mod strict;
 mod time;
 
-pub use batch::{EventBatch, Flag, Number, Text};
+pub use batch::{EventBatch, Flag, Number, Role, Text};
 pub use chunk::Chunk;
 pub use decode::{Decoded, Decoder, Limits};
 pub use model::EventType;

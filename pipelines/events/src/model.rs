@@ -1,3 +1,5 @@
+use crate::names::Names;
+
 /// The types of events that headsup applies. Every other type is kept in the
 /// log, counted as ignored, and never an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,74 +123,18 @@ impl EventType {
     }
 
     /// The type of this name, or `None` if headsup does not apply such events.
-    pub fn parse(name: &str) -> Option<Self> {
-        Some(match name.len() {
-            10 => match name {
-                "order.paid" => OrderPaid,
-                _ => return None,
-            },
-            12 => match name {
-                "order.placed" => OrderPlaced,
-                _ => return None,
-            },
-            13 => match name {
-                "order.shipped" => OrderShipped,
-                _ => return None,
-            },
-            14 => match name {
-                "order.returned" => OrderReturned,
-                "order.refunded" => OrderRefunded,
-                "order.reviewed" => OrderReviewed,
-                _ => return None,
-            },
-            15 => match name {
-                "order.delivered" => OrderDelivered,
-                "order.cancelled" => OrderCancelled,
-                _ => return None,
-            },
-            17 => match name {
-                "conversation.held" => ConversationHeld,
-                "headsup.heartbeat" => Heartbeat,
-                _ => return None,
-            },
-            18 => match name {
-                "conversation.rated" => ConversationRated,
-                _ => return None,
-            },
-            19 => match name {
-                "conversation.queued" => ConversationQueued,
-                "conversation.closed" => ConversationClosed,
-                "agent.state_changed" => AgentStateChanged,
-                _ => return None,
-            },
-            20 => match name {
-                "conversation.message" => ConversationMessage,
-                "conversation.started" => ConversationStarted,
-                "conversation.wrapped" => ConversationWrapped,
-                "conversation.resumed" => ConversationResumed,
-                _ => return None,
-            },
-            21 => match name {
-                "conversation.accepted" => ConversationAccepted,
-                "conversation.labelled" => ConversationLabelled,
-                "conversation.reopened" => ConversationReopened,
-                _ => return None,
-            },
-            22 => match name {
-                "conversation.abandoned" => ConversationAbandoned,
-                "order.return_requested" => OrderReturnRequested,
-                _ => return None,
-            },
-            23 => match name {
-                "conversation.handed_off" => ConversationHandedOff,
-                _ => return None,
-            },
-            24 => match name {
-                "conversation.transferred" => ConversationTransferred,
-                _ => return None,
-            },
-            _ => return None,
-        })
+    #[inline]
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        static NAMES: Names<{ EventType::ALL.len() }> = {
+            let mut names = [""; EventType::ALL.len()];
+            let mut place = 0;
+            while place < names.len() {
+                names[place] = EventType::ALL[place].name();
+                place += 1;
+            }
+            Names::new(names)
+        };
+        NAMES.find(name, 0, name.len()).map(|place| Self::ALL[place])
     }
 
     /// Whether it is about a conversation.
@@ -210,8 +156,8 @@ mod tests {
     fn every_type_is_found_by_its_name_and_listed_once() {
         for (code, kind) in EventType::ALL.into_iter().enumerate() {
             assert_eq!(kind as usize, code);
-            assert_eq!(EventType::parse(kind.name()), Some(kind));
+            assert_eq!(EventType::parse(kind.name().as_bytes()), Some(kind));
         }
-        assert_eq!(EventType::parse("conversation.closed.v2"), None);
+        assert_eq!(EventType::parse(b"conversation.closed.v2"), None);
     }
 }

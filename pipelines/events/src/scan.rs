@@ -1,22 +1,29 @@
 //! The fast path: flat events without escapes, nested arrays or fractions.
 //!
-//! It finds all quotes of a line with SIMD and then walks from quote to quote.
+//! An event that has the shape of an earlier one is read by that (`shape`). In another,
+//! it finds all quotes with SIMD and walks from quote to quote.
 //! Whatever it is not sure about it leaves to `strict`, which gives the same
 //! answer for all that this one takes (a test compares them).
 
 use wide::u8x32;
 
 use crate::batch::{Flag, Number, Text};
+use crate::names::Names;
+use crate::shape::{Found, Shapes};
 
-/// One event as slices of its line, before anything is checked but the JSON.
-#[derive(Debug, Clone, PartialEq)]
+/// The strings of an event: those of [`Text`], and others of the envelope.
+pub(crate) const SPECVERSION: usize = Text::COUNT;
+pub(crate) const KIND: usize = Text::COUNT + 1;
+pub(crate) const TIME: usize = Text::COUNT + 2;
+pub(crate) const RECORDED: usize = Text::COUNT + 3;
+const STRINGS: usize = 32;
+
+/// One event as slices of its line, before anything is checked but the JSON. The
+/// slices are whole UTF-8 texts.
+#[derive(Debug, Clone)]
 pub(crate) struct Raw<'a> {
-    pub specversion: &'a str,
-    pub kind: &'a str,
-    pub time: &'a str,
-    pub recorded: &'a str,
-    pub texts: [&'a str; Text::COUNT],
-    /// Bit per text column that this event has; the others are left from before.
+    strings: [&'a [u8]; STRINGS],
+    /// Bit per string that this event has; the others are left from before.
     pub present: u32,
     pub numbers: [Option<i64>; Number::COUNT],
     pub flags: [Option<bool>; Flag::COUNT],
@@ -26,13 +33,21 @@ pub(crate) struct Raw<'a> {
 }
 
 impl<'a> Raw<'a> {
+    /// Where strings go that nobody reads.
+    pub(crate) const UNREAD: usize = STRINGS - 1;
+
+    pub(crate) const EMPTY: Raw<'static> = Raw {
+        strings: [b""; STRINGS],
+        present: 0,
+        numbers: [None; Number::COUNT],
+        flags: [None; Flag::COUNT],
+        has_data: false,
+        negative: "",
+    };
+
     /// Makes ready for the next line of the same chunk.
     #[inline]
     fn clear(&mut self) {
-        self.specversion = "";
-        self.kind = "";
-        self.time = "";
-        self.recorded = "";
         self.present = 0;
         self.numbers = [None; Number::COUNT];
         self.flags = [None; Flag::COUNT];
@@ -40,180 +55,230 @@ impl<'a> Raw<'a> {
         self.negative = "";
     }
 
+    /// Sets a string; an empty one is as good as none.
     #[inline]
-    pub(crate) fn set(&mut self, column: Text, value: &'a str) {
-        let bit = 1 << column as u32;
-        self.texts[column as usize] = value;
-        self.present = if value.is_empty() { self.present & !bit } else { self.present | bit };
+    pub(crate) fn set(&mut self, place: usize, value: &'a [u8]) {
+        self.strings[place % STRINGS] = value;
+        self.present = self.present & !(1 << place) | u32::from(!value.is_empty()) << place;
     }
 
-    /// A text, empty if the event does not have it.
+    /// Sets an integer or a boolean; `null` is none. `None` if the field is of another
+    /// type.
     #[inline]
-    pub(crate) fn text(&self, column: Text) -> &'a str {
-        if self.present & (1 << column as u32) != 0 { self.texts[column as usize] } else { "" }
+    pub(crate) fn set_scalar(&mut self, field: Option<Field>, value: Scalar) -> Option<()> {
+        match (field, value) {
+            (Some(Field::Number(column)), Scalar::Integer(value)) => {
+                self.numbers[column as usize] = Some(value);
+            }
+            (Some(Field::Number(column)), Scalar::Null) => self.numbers[column as usize] = None,
+            (Some(Field::Flag(column)), Scalar::Bool(value)) => self.flags[column as usize] = Some(value),
+            (Some(Field::Flag(column)), Scalar::Null) => self.flags[column as usize] = None,
+            (None, _) => {}
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// A string, empty if the event does not have it.
+    #[inline]
+    pub(crate) fn string(&self, place: usize) -> &'a [u8] {
+        if self.present & (1 << place) != 0 { self.strings[place % STRINGS] } else { b"" }
     }
 }
 
-impl Raw<'_> {
-    pub(crate) const EMPTY: Raw<'static> = Raw {
-        specversion: "",
-        kind: "",
-        time: "",
-        recorded: "",
-        texts: [""; Text::COUNT],
-        present: 0,
-        numbers: [None; Number::COUNT],
-        flags: [None; Flag::COUNT],
-        has_data: false,
-        negative: "",
+/// What a name in the envelope or in `data` stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Field {
+    String(usize),
+    Number(Number),
+    Flag(Flag),
+    /// The object `data` itself.
+    Data,
+    /// The order's lines, an array.
+    Lines,
+}
+
+macro_rules! fields {
+    ($names:ident, $meanings:ident, $count:literal, $($name:literal => $field:expr),+ $(,)?) => {
+        static $names: Names<$count> = Names::new([$($name),+]);
+        const $meanings: [Field; $count] = [$($field),+];
     };
 }
 
-/// Reads `line` into `raw`, over what was there, or returns `None` if the strict
-/// path has to.
-/// `quotes` is scratch space.
-pub(crate) fn scan<'a>(line: &'a str, quotes: &mut Vec<u32>, raw: &mut Raw<'a>) -> Option<()> {
-    raw.clear();
-    find_quotes(line.as_bytes(), quotes)?;
-    let mut walk = Walk { line, bytes: line.as_bytes(), quotes, next_quote: 0, at: 0 };
-    walk.expect(b'{')?;
-    loop {
-        let key = walk.key()?;
-        match walk.peek()? {
-            b'"' => {
-                let value = walk.string()?;
-                // By length first, as in `of_data_field`.
-                match key.len() {
-                    2 if key == "id" => raw.set(Text::Id, value),
-                    4 => match key {
-                        "type" => raw.kind = value,
-                        "time" => raw.time = value,
-                        "data" => return None,
-                        _ => {}
-                    },
-                    6 if key == "source" => raw.set(Text::Source, value),
-                    7 if key == "subject" => raw.set(Text::Subject, value),
-                    11 if key == "specversion" => raw.specversion = value,
-                    12 if key == "recordedtime" => raw.recorded = value,
-                    _ => {}
-                }
-            }
-            b'{' if key == "data" && !raw.has_data => {
-                walk.at += 1;
-                raw.has_data = true;
-                scan_data(&mut walk, raw)?;
-            }
-            _ => {
-                if is_envelope(key) || key == "data" {
-                    return None;
-                }
-                walk.scalar()?;
-            }
-        }
-        match walk.token()? {
-            b',' => {}
-            b'}' => break,
-            _ => return None,
-        }
-    }
-    walk.bytes[walk.at..].iter().all(|&b| b == b' ').then_some(())
+fields! { ENVELOPE, ENVELOPE_FIELDS, 8,
+    "specversion" => Field::String(SPECVERSION),
+    "id" => Field::String(Text::Id as usize),
+    "source" => Field::String(Text::Source as usize),
+    "type" => Field::String(KIND),
+    "subject" => Field::String(Text::Subject as usize),
+    "time" => Field::String(TIME),
+    "recordedtime" => Field::String(RECORDED),
+    "data" => Field::Data,
 }
 
-fn scan_data<'a>(walk: &mut Walk<'a, '_>, raw: &mut Raw<'a>) -> Option<()> {
+fields! { DATA, DATA_FIELDS, 22,
+    "customer_id" => Field::String(Text::CustomerId as usize),
+    "shop" => Field::String(Text::Shop as usize),
+    "channel" => Field::String(Text::Channel as usize),
+    "skill" => Field::String(Text::Skill as usize),
+    "agent_id" => Field::String(Text::AgentId as usize),
+    "role" => Field::String(Text::Role as usize),
+    "origin" => Field::String(Text::Origin as usize),
+    "entry" => Field::String(Text::Entry as usize),
+    "order_id" => Field::String(Text::OrderId as usize),
+    "intent" => Field::String(Text::Intent as usize),
+    "to_skill" => Field::String(Text::ToSkill as usize),
+    "to_agent" => Field::String(Text::ToAgent as usize),
+    "state" => Field::String(Text::State as usize),
+    "currency" => Field::String(Text::Currency as usize),
+    "actor" => Field::String(Text::Actor as usize),
+    "reason" => Field::String(Text::Reason as usize),
+    "score" => Field::Number(Number::Score),
+    "capacity" => Field::Number(Number::Capacity),
+    "amount_minor" => Field::Number(Number::AmountMinor),
+    "auto" => Field::Flag(Flag::Auto),
+    "resolved" => Field::Flag(Flag::Resolved),
+    "lines" => Field::Lines,
+}
+
+impl Field {
+    /// The field of `data` with this name.
+    pub(crate) fn of_data(name: &str) -> Option<Self> {
+        DATA.find_name(name).map(|place| DATA_FIELDS[place])
+    }
+}
+
+/// Reads events of one producer after the other.
+#[derive(Debug)]
+pub(crate) struct Scanner {
+    quotes: Vec<u32>,
+    shapes: Shapes,
+    found: Vec<Found>,
+}
+
+impl Scanner {
+    pub(crate) fn new() -> Self {
+        Self { quotes: Vec::new(), shapes: Shapes::new(), found: Vec::new() }
+    }
+
+    /// Reads the line `text[..length]`, which is UTF-8, into `raw`, over what was
+    /// there, or returns `None` if the strict path has to. What follows in `text` is of
+    /// no influence.
+    #[inline]
+    pub(crate) fn scan<'a>(&mut self, text: &'a [u8], length: usize, raw: &mut Raw<'a>) -> Option<()> {
+        raw.clear();
+        if self.shapes.read(text, length, raw).is_some() {
+            raw.has_data = true;
+            return Some(());
+        }
+        let line = &text[..length];
+        find_quotes(line, &mut self.quotes)?;
+        walk(line, &self.quotes, raw, &mut self.found)?;
+        if raw.has_data {
+            self.shapes.learn(line, &self.found);
+        }
+        Some(())
+    }
+}
+
+/// Reads a line of any shape. `found` gets its values.
+fn walk<'a>(line: &'a [u8], quotes: &[u32], raw: &mut Raw<'a>, found: &mut Vec<Found>) -> Option<()> {
+    raw.clear();
+    found.clear();
+    let mut walk = Walk { line, quotes, next_quote: 0, at: 0 };
+    walk.expect(b'{')?;
+    let mut in_data = false;
     loop {
-        let key = walk.key()?;
-        if walk.peek()? == b'"' {
-            let value = walk.string()?;
-            match Text::of_data_field(key) {
-                Some(column) => raw.set(column, value),
-                None => {
-                    if Number::of_data_field(key).is_some() || Flag::of_data_field(key).is_some() {
-                        return None;
-                    }
-                    if key.ends_with("_ms") || key == "lines" {
-                        return None;
-                    }
-                }
-            }
-        } else {
-            let scalar = walk.scalar()?;
-            if let Some(column) = Number::of_data_field(key) {
-                match scalar {
-                    Scalar::Integer(value) => raw.numbers[column as usize] = Some(value),
-                    Scalar::Null => raw.numbers[column as usize] = None,
-                    Scalar::Bool(_) => return None,
-                }
-            } else if let Some(column) = Flag::of_data_field(key) {
-                match scalar {
-                    Scalar::Bool(value) => raw.flags[column as usize] = Some(value),
-                    Scalar::Null => raw.flags[column as usize] = None,
-                    Scalar::Integer(_) => return None,
-                }
-            } else if Text::of_data_field(key).is_some() || key.ends_with("_ms") || key == "lines" {
+        let (start, end) = walk.key()?;
+        let field = if in_data {
+            let field = DATA.find(line, start, end).map(|place| DATA_FIELDS[place]);
+            if field.is_none() && line[start..end].ends_with(b"_ms") {
                 return None;
             }
+            field
+        } else {
+            ENVELOPE.find(line, start, end).map(|place| ENVELOPE_FIELDS[place])
+        };
+        match walk.peek()? {
+            b'"' => {
+                let place = match field {
+                    Some(Field::String(place)) => place,
+                    None => Raw::UNREAD,
+                    _ => return None,
+                };
+                let (start, end) = walk.quoted()?;
+                raw.set(place, line.get(start..end)?);
+                found.push((field, true, start, end));
+            }
+            b'{' if field == Some(Field::Data) && !raw.has_data => {
+                walk.at += 1;
+                raw.has_data = true;
+                in_data = true;
+                continue;
+            }
+            _ => {
+                let (value, end) = scalar(line, walk.at)?;
+                raw.set_scalar(field, value)?;
+                found.push((field, false, walk.at, end));
+                walk.at = end;
+            }
         }
-        match walk.token()? {
+        let mut token = walk.token()?;
+        if token == b'}' && in_data {
+            in_data = false;
+            token = walk.token()?;
+        }
+        match token {
             b',' => {}
-            b'}' => return Some(()),
+            b'}' if !in_data => break,
             _ => return None,
         }
     }
+    line[walk.at..].iter().all(|&b| b == b' ').then_some(())
 }
 
-pub(crate) fn is_envelope(key: &str) -> bool {
-    matches!(key, "specversion" | "type" | "time" | "recordedtime" | "id" | "source" | "subject")
-}
-
-/// Positions of all quotes. `None` if the line has a backslash or a control
-/// character, which only the strict path understands.
-fn find_quotes(bytes: &[u8], quotes: &mut Vec<u32>) -> Option<()> {
+/// Positions of all quotes. `None` if the line has a backslash or a control character,
+/// which only the strict path understands.
+fn find_quotes(line: &[u8], quotes: &mut Vec<u32>) -> Option<()> {
     quotes.clear();
-    let mut unusual = 0u32;
-    let mut blocks = bytes.chunks_exact(32);
-    let mut base = 0u32;
-    let mut look = |block: [u8; 32], base: u32| {
-        let block = u8x32::new(block);
-        unusual |= (block.simd_eq(u8x32::splat(b'\\')) | block.simd_lt(u8x32::splat(0x20))).to_bitmask();
+    let mut look = |block: &[u8; 32], base: usize| {
+        let block = u8x32::new(*block);
+        let odd = block.simd_eq(u8x32::splat(b'\\')) | block.simd_lt(u8x32::splat(0x20));
         let mut bits = block.simd_eq(u8x32::splat(b'"')).to_bitmask();
         while bits != 0 {
-            quotes.push(base + bits.trailing_zeros());
+            quotes.push(base as u32 + bits.trailing_zeros());
             bits &= bits - 1;
         }
+        (odd.to_bitmask() == 0).then_some(())
     };
-    for block in &mut blocks {
-        look(block.try_into().ok()?, base);
-        base += 32;
+    let (blocks, rest) = line.as_chunks();
+    for (index, block) in blocks.iter().enumerate() {
+        look(block, index * 32)?;
     }
-    let rest = blocks.remainder();
-    if !rest.is_empty() {
-        let mut block = [b' '; 32];
-        block[..rest.len()].copy_from_slice(rest);
-        look(block, base);
-    }
-    (unusual == 0).then_some(())
+    let mut block = [b' '; 32];
+    block[..rest.len()].copy_from_slice(rest);
+    look(&block, blocks.len() * 32)
 }
 
-struct Walk<'a, 'q> {
-    line: &'a str,
-    bytes: &'a [u8],
-    quotes: &'q [u32],
+struct Walk<'a> {
+    line: &'a [u8],
+    quotes: &'a [u32],
     next_quote: usize,
     at: usize,
 }
 
-enum Scalar {
+pub(crate) enum Scalar {
     Null,
     Bool(bool),
     Integer(i64),
 }
 
-impl<'a> Walk<'a, '_> {
+impl Walk<'_> {
     /// The next byte that is no space, not consumed.
     #[inline]
     fn peek(&mut self) -> Option<u8> {
         loop {
-            match *self.bytes.get(self.at)? {
+            match *self.line.get(self.at)? {
                 b' ' => self.at += 1,
                 byte => return Some(byte),
             }
@@ -232,49 +297,48 @@ impl<'a> Walk<'a, '_> {
         (self.token()? == byte).then_some(())
     }
 
+    /// The start and end of the name that comes next, and behind it the colon.
     #[inline]
-    fn key(&mut self) -> Option<&'a str> {
+    fn key(&mut self) -> Option<(usize, usize)> {
         if self.peek()? != b'"' {
             return None;
         }
-        let key = self.string()?;
+        let key = self.quoted()?;
         self.expect(b':')?;
         Some(key)
     }
 
-    /// The string that begins here: the next two quotes enclose it.
+    /// Start and end of the string that begins here: the next two quotes enclose it.
     #[inline]
-    fn string(&mut self) -> Option<&'a str> {
-        let &open = self.quotes.get(self.next_quote)?;
-        let &close = self.quotes.get(self.next_quote + 1)?;
+    fn quoted(&mut self) -> Option<(usize, usize)> {
+        let &[open, close] = self.quotes.get(self.next_quote..self.next_quote + 2)? else { return None };
         debug_assert_eq!(open as usize, self.at);
         self.next_quote += 2;
         self.at = close as usize + 1;
-        self.line.get(open as usize + 1..close as usize)
+        Some((open as usize + 1, close as usize))
     }
+}
 
-    /// `null`, a boolean or an integer of at most 18 digits.
-    fn scalar(&mut self) -> Option<Scalar> {
-        let rest = &self.bytes[self.at..];
-        for (word, value) in [
-            (b"null".as_slice(), Scalar::Null),
-            (b"true".as_slice(), Scalar::Bool(true)),
-            (b"false".as_slice(), Scalar::Bool(false)),
-        ] {
-            if rest.starts_with(word) {
-                self.at += word.len();
-                return Some(value);
-            }
+/// `null`, a boolean or an integer of at most 18 digits at `at`, and where it ends.
+pub(crate) fn scalar(line: &[u8], at: usize) -> Option<(Scalar, usize)> {
+    let rest = line.get(at..)?;
+    for (word, value) in [
+        (b"null".as_slice(), Scalar::Null),
+        (b"true".as_slice(), Scalar::Bool(true)),
+        (b"false".as_slice(), Scalar::Bool(false)),
+    ] {
+        if rest.starts_with(word) {
+            return Some((value, at + word.len()));
         }
-        let negative = rest.first() == Some(&b'-');
-        let digits = &rest[usize::from(negative)..];
-        let count = digits.iter().take_while(|b| b.is_ascii_digit()).count();
-        let leading_zero = count > 1 && digits[0] == b'0';
-        if count == 0 || count > 18 || leading_zero {
-            return None;
-        }
-        let magnitude = digits[..count].iter().fold(0i64, |v, b| v * 10 + i64::from(b - b'0'));
-        self.at += usize::from(negative) + count;
-        Some(Scalar::Integer(if negative { -magnitude } else { magnitude }))
     }
+    let negative = rest.first() == Some(&b'-');
+    let digits = &rest[usize::from(negative)..];
+    let count = digits.iter().take_while(|b| b.is_ascii_digit()).count();
+    let leading_zero = count > 1 && digits[0] == b'0';
+    if count == 0 || count > 18 || leading_zero {
+        return None;
+    }
+    let magnitude = digits[..count].iter().fold(0i64, |v, b| v * 10 + i64::from(b - b'0'));
+    let value = if negative { -magnitude } else { magnitude };
+    Some((Scalar::Integer(value), at + usize::from(negative) + count))
 }

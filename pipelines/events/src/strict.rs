@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer};
 use sonic_rs::{JsonType, JsonValueTrait, LazyValue};
 
 use crate::Reason;
-use crate::batch::{Flag, Number, Text};
-use crate::scan::Raw;
+use crate::batch::Text;
+use crate::scan::{Field, KIND, RECORDED, Raw, SPECVERSION, TIME};
 
 /// What is wrong, and where.
 #[derive(Debug, PartialEq)]
@@ -20,21 +20,21 @@ pub(crate) struct Mistake {
 }
 
 /// Reads `line` with texts unescaped into `arena`.
-pub(crate) fn parse<'a>(line: &str, arena: &'a mut String) -> Result<Raw<'a>, Mistake> {
+pub(crate) fn parse<'a>(line: &[u8], arena: &'a mut String) -> Result<Raw<'a>, Mistake> {
     arena.clear();
-    let envelope: Envelope<'_> = sonic_rs::from_str(line).map_err(|error| Mistake {
+    let envelope: Envelope<'_> = sonic_rs::from_slice(line).map_err(|error| Mistake {
         reason: Reason::NotJson,
         // The library's message has more lines, which show the input again.
         detail: error.to_string().lines().next().unwrap_or_default().trim().to_owned(),
     })?;
-    let mut texts: [Range<usize>; Text::COUNT] = std::array::from_fn(|_| 0..0);
-    let specversion = text(&envelope.specversion, "specversion", arena)?;
-    let kind = text(&envelope.kind, "type", arena)?;
-    let time = text(&envelope.time, "time", arena)?;
-    let recorded = text(&envelope.recorded, "recordedtime", arena)?;
-    texts[Text::Id as usize] = text(&envelope.id, "id", arena)?;
-    texts[Text::Source as usize] = text(&envelope.source, "source", arena)?;
-    texts[Text::Subject as usize] = text(&envelope.subject, "subject", arena)?;
+    let mut strings: [Range<usize>; RECORDED + 1] = std::array::from_fn(|_| 0..0);
+    strings[SPECVERSION] = text(&envelope.specversion, "specversion", arena)?;
+    strings[KIND] = text(&envelope.kind, "type", arena)?;
+    strings[TIME] = text(&envelope.time, "time", arena)?;
+    strings[RECORDED] = text(&envelope.recorded, "recordedtime", arena)?;
+    strings[Text::Id as usize] = text(&envelope.id, "id", arena)?;
+    strings[Text::Source as usize] = text(&envelope.source, "source", arena)?;
+    strings[Text::Subject as usize] = text(&envelope.subject, "subject", arena)?;
     let mut raw = Raw::EMPTY;
     let mut negative = 0..0;
     if let Some(value) = present(&envelope.data) {
@@ -47,55 +47,45 @@ pub(crate) fn parse<'a>(line: &str, arena: &'a mut String) -> Result<Raw<'a>, Mi
         for (key, value) in &data.0 {
             let value = Some(value.clone());
             let present = present(&value);
-            if let Some(column) = Text::of_data_field(key) {
-                texts[column as usize] = text(&value, &format!("data.{key}"), arena)?;
-            } else if let Some(column) = Number::of_data_field(key) {
-                raw.numbers[column as usize] = match present {
-                    None => None,
-                    Some(value) => Some(
-                        value
-                            .as_i64()
-                            .ok_or_else(|| mistyped(&format!("data.{key}"), "an integer", value))?,
-                    ),
-                };
-            } else if let Some(column) = Flag::of_data_field(key) {
-                raw.flags[column as usize] = match present {
-                    None => None,
-                    Some(value) => Some(
-                        value
-                            .as_bool()
-                            .ok_or_else(|| mistyped(&format!("data.{key}"), "true or false", value))?,
-                    ),
-                };
-            } else if key == "lines" {
-                if let Some(value) = present {
-                    if value.get_type() != JsonType::Array {
-                        return Err(mistyped("data.lines", "an array", value));
-                    }
-                    texts[Text::Lines as usize] = keep(value.as_raw_str(), arena);
+            match Field::of_data(key) {
+                Some(Field::String(place)) => {
+                    strings[place] = text(&value, &format!("data.{key}"), arena)?;
                 }
-            } else if key.ends_with("_ms")
-                && let Some(value) = present
-            {
-                match value.as_i64() {
-                    Some(0..) => {}
-                    Some(_) => negative = keep(key, arena),
-                    None => {
+                Some(Field::Number(column)) => {
+                    let whole = |value: &LazyValue<'_>| {
+                        value.as_i64().ok_or_else(|| mistyped(&format!("data.{key}"), "an integer", value))
+                    };
+                    raw.numbers[column as usize] = present.map(whole).transpose()?;
+                }
+                Some(Field::Flag(column)) => {
+                    let truth = |value: &LazyValue<'_>| {
+                        let mistake = || mistyped(&format!("data.{key}"), "true or false", value);
+                        value.as_bool().ok_or_else(mistake)
+                    };
+                    raw.flags[column as usize] = present.map(truth).transpose()?;
+                }
+                Some(Field::Lines) => {
+                    if let Some(value) = present {
+                        if value.get_type() != JsonType::Array {
+                            return Err(mistyped("data.lines", "an array", value));
+                        }
+                        strings[Text::Lines as usize] = keep(value.as_raw_str(), arena);
+                    }
+                }
+                Some(Field::Data) | None => match present.map(|value| (value.as_i64(), value)) {
+                    Some((None, value)) => {
                         return Err(mistyped(&format!("data.{key}"), "a whole number of ms", value));
                     }
-                }
+                    Some((Some(..0), _)) => negative = keep(key, arena),
+                    Some((Some(0..), _)) | None => {}
+                },
             }
         }
     }
     let arena = arena.as_str();
-    raw.specversion = &arena[specversion];
-    raw.kind = &arena[kind];
-    raw.time = &arena[time];
-    raw.recorded = &arena[recorded];
     raw.negative = &arena[negative];
-    for (column, range) in texts.into_iter().enumerate() {
-        raw.texts[column] = &arena[range];
-        raw.present |= u32::from(!raw.texts[column].is_empty()) << column;
+    for (place, range) in strings.into_iter().enumerate() {
+        raw.set(place, arena[range].as_bytes());
     }
     Ok(raw)
 }
@@ -194,11 +184,7 @@ impl<'de> Deserialize<'de> for Data<'de> {
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
                 let mut fields = Vec::new();
                 while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-                    let known = Text::of_data_field(&key).is_some()
-                        || Number::of_data_field(&key).is_some()
-                        || Flag::of_data_field(&key).is_some()
-                        || key == "lines"
-                        || key.ends_with("_ms");
+                    let known = Field::of_data(&key).is_some() || key.ends_with("_ms");
                     if known {
                         fields.push((key.into_owned(), map.next_value()?));
                     } else {

@@ -7,35 +7,75 @@ use jiff::Timestamp;
 /// `None` if it is no RFC 3339 time with an offset, or lies outside the years 1
 /// to 9999.
 pub fn parse_rfc3339_ms(text: &str) -> Option<i64> {
-    match parse_utc_ms(text.as_bytes()) {
-        Some(ms) => Some(ms),
-        None => {
-            // jiff also takes looser forms than RFC 3339 (a space, week dates).
-            let bytes = text.as_bytes();
-            let shaped = bytes.len() >= 20
-                && bytes[4] == b'-'
-                && matches!(bytes[10], b'T' | b't' | b' ')
-                && !text.contains('[');
-            let time: Timestamp = shaped.then(|| text.parse().ok())??;
-            (time.as_second() > -62_135_596_801).then(|| time.as_nanosecond().div_euclid(1_000_000) as i64)
+    parse_ms(text.as_bytes())
+}
+
+fn parse_ms(bytes: &[u8]) -> Option<i64> {
+    Midnight::default().parse(bytes)
+}
+
+/// Parses times of which many are of the same day.
+#[derive(Debug)]
+pub(crate) struct Midnight {
+    /// `YYYY-MM-DDT` of the last time and the beginning of its day in ms.
+    date: [u8; 11],
+    ms: i64,
+}
+
+impl Default for Midnight {
+    fn default() -> Self {
+        Self { date: *b"1970-01-01T", ms: 0 }
+    }
+}
+
+impl Midnight {
+    /// As [`parse_rfc3339_ms`].
+    #[inline]
+    pub(crate) fn parse(&mut self, bytes: &[u8]) -> Option<i64> {
+        match self.parse_utc(bytes) {
+            Some(ms) => Some(ms),
+            None => parse_any(bytes),
+        }
+    }
+
+    /// The form that nearly all events have, `YYYY-MM-DDThh:mm:ss[.fff]Z`.
+    #[inline]
+    fn parse_utc(&mut self, bytes: &[u8]) -> Option<i64> {
+        let (date, time) = bytes.split_first_chunk::<11>()?;
+        if *date != self.date {
+            self.ms = midnight_ms(date)?;
+            self.date = *date;
+        }
+        match *time {
+            [h1, h2, b':', m1, m2, b':', s1, s2, b'.', f1, f2, f3, b'Z'] => {
+                of_day_ms([h1, h2, m1, m2, s1, s2, f1, f2, f3]).map(|ms| self.ms + ms)
+            }
+            [h1, h2, b':', m1, m2, b':', s1, s2, b'Z'] => {
+                of_day_ms([h1, h2, m1, m2, s1, s2, b'0', b'0', b'0']).map(|ms| self.ms + ms)
+            }
+            _ => None,
         }
     }
 }
 
-/// The form that nearly all events have, `YYYY-MM-DDThh:mm:ss[.fff]Z`, without a
-/// call to the library.
-fn parse_utc_ms(b: &[u8]) -> Option<i64> {
-    let fraction_ms = match b.len() {
-        20 if b[19] == b'Z' => 0,
-        24 if b[19] == b'.' && b[23] == b'Z' => digits(&b[20..23])?,
-        _ => return None,
-    };
-    if b[4] != b'-' || b[7] != b'-' || b[10] != b'T' || b[13] != b':' || b[16] != b':' {
+fn parse_any(bytes: &[u8]) -> Option<i64> {
+    let text = str::from_utf8(bytes).ok()?;
+    // jiff also takes looser forms than RFC 3339 (a space, week dates).
+    let shaped = bytes.len() >= 20
+        && bytes[4] == b'-'
+        && matches!(bytes[10], b'T' | b't' | b' ')
+        && !text.contains('[');
+    let time: Timestamp = shaped.then(|| text.parse().ok())??;
+    (time.as_second() > -62_135_596_801).then(|| time.as_nanosecond().div_euclid(1_000_000) as i64)
+}
+
+/// Of `YYYY-MM-DDT`.
+fn midnight_ms(date: &[u8; 11]) -> Option<i64> {
+    let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T'] = date else {
         return None;
-    }
-    let (year, month, day) = (digits(&b[0..4])?, digits(&b[5..7])?, digits(&b[8..10])?);
-    let (hour, minute, second) = (digits(&b[11..13])?, digits(&b[14..16])?, digits(&b[17..19])?);
-    if year < 1 || !(1..=12).contains(&month) || day < 1 || hour > 23 || minute > 59 || second > 59 {
+    };
+    let (year, month, day) = (number([y1, y2, y3, y4])?, number([m1, m2])?, number([d1, d2])?);
+    if year < 1 || !(1..=12).contains(&month) || day < 1 {
         return None;
     }
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
@@ -43,14 +83,25 @@ fn parse_utc_ms(b: &[u8]) -> Option<i64> {
     if day > LENGTHS[month as usize - 1] + i64::from(leap && month == 2) {
         return None;
     }
-    let seconds = days_from_civil(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
-    Some(seconds * 1_000 + fraction_ms)
+    Some(days_from_civil(year, month, day) * 86_400_000)
 }
 
-fn digits(bytes: &[u8]) -> Option<i64> {
+/// Of the digits of `hhmmssfff`.
+#[inline]
+fn of_day_ms(digits: [u8; 9]) -> Option<i64> {
+    let digits = digits.map(|b| u32::from(b.wrapping_sub(b'0')));
+    let [h1, h2, m1, m2, s1, s2, f1, f2, f3] = digits;
+    let (hour, minute, second) = (h1 * 10 + h2, m1 * 10 + m2, s1 * 10 + s2);
+    let ms = ((hour * 60 + minute) * 60 + second) * 1_000 + f1 * 100 + f2 * 10 + f3;
+    let ok = digits.iter().all(|&digit| digit < 10) & (hour < 24) & (minute < 60) & (second < 60);
+    ok.then_some(i64::from(ms))
+}
+
+#[inline]
+fn number<const N: usize>(digits: [u8; N]) -> Option<i64> {
     let mut value = 0i64;
     let mut ok = true;
-    for &b in bytes {
+    for b in digits {
         let digit = b.wrapping_sub(b'0');
         ok &= digit <= 9;
         value = value * 10 + i64::from(digit);
@@ -109,7 +160,7 @@ mod tests {
         #[test]
         fn the_short_form_agrees_with_the_library(ms in -62_135_596_800_000i64..253_402_300_799_999) {
             let text = format_rfc3339_ms(ms);
-            prop_assert_eq!(parse_utc_ms(text.as_bytes()), Some(ms));
+            prop_assert_eq!(Midnight::default().parse_utc(text.as_bytes()), Some(ms));
             let library: Timestamp = text.parse().unwrap();
             prop_assert_eq!(library.as_millisecond(), ms);
         }

@@ -9,8 +9,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use hashbrown::{HashMap, HashTable};
-use headsup_events::{EventBatch, EventType, Flag, Number, Text};
-use xxhash_rust::xxh3::xxh3_64;
+use headsup_events::{EventBatch, EventType, Flag, Number, Role, Text};
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::facts::{Rows, Table};
 
@@ -85,14 +85,19 @@ type Name = u32;
 #[derive(Debug, Default)]
 struct Names {
     texts: Vec<Box<str>>,
+    /// The Arrow view of each text that came in an event and is short enough to be
+    /// told by it; else 0.
+    views: Vec<u128>,
     numbers: HashMap<Box<str>, Name>,
 }
+
+/// The longest text that an Arrow view holds whole, in bytes.
+const INLINE_BYTES_MAX: u32 = 12;
 
 impl Names {
     fn new() -> Self {
         let mut names = Self::default();
-        names.texts.push("".into());
-        names.numbers.insert("".into(), 0);
+        names.number("");
         names
     }
 
@@ -101,21 +106,28 @@ impl Names {
         &self.texts[name as usize]
     }
 
-    /// Sets `name` to `text`, unless that is empty.
+    /// Sets `name` to a text of an event, if it has that.
     #[inline]
-    fn update(&mut self, name: &mut Name, text: &str) {
-        if text.is_empty() || self.get(*name) == text {
+    fn update(&mut self, name: &mut Name, events: &EventBatch, column: Text, row: usize) {
+        let view = events.view(column, row);
+        if view == 0 || view == self.views[*name as usize] {
             return;
         }
-        *name = match self.numbers.get(text) {
-            Some(&number) => number,
-            None => {
-                let number = self.texts.len() as Name;
-                self.texts.push(text.into());
-                self.numbers.insert(text.into(), number);
-                number
-            }
-        };
+        *name = self.number(events.text(column, row));
+        if view as u32 <= INLINE_BYTES_MAX {
+            self.views[*name as usize] = view;
+        }
+    }
+
+    fn number(&mut self, text: &str) -> Name {
+        if let Some(&number) = self.numbers.get(text) {
+            return number;
+        }
+        let number = self.texts.len() as Name;
+        self.texts.push(text.into());
+        self.views.push(0);
+        self.numbers.insert(text.into(), number);
+        number
     }
 }
 
@@ -129,6 +141,8 @@ enum Phase {
 
 #[derive(Debug)]
 struct Conversation {
+    /// Stands for the id: see [`Contacts::key`].
+    key: u128,
     id: Box<str>,
     phase: Phase,
     /// When to look again, if nothing happens until then.
@@ -208,9 +222,26 @@ impl Contacts {
         }
     }
 
-    /// Applies one event of a conversation whose turn is at `now_ms`.
+    /// What a conversation is found by: a 128-bit hash (XXH3) of its id. Of a billion
+    /// at once, two would be the same with a probability of 1.5e-21.
+    #[inline]
+    pub fn key(events: &EventBatch, row: usize) -> u128 {
+        xxh3_128(events.text(Text::Subject, row).as_bytes())
+    }
+
+    /// The place of the conversation, if it is remembered.
+    #[inline]
+    pub fn find(&self, key: u128) -> Option<u32> {
+        self.index.find(key as u64, |&slot| self.conversations[slot as usize].key == key).copied()
+    }
+
+    /// Applies one event, whose turn is at `now_ms`, of the conversation with this key.
+    /// `place` is what [`Contacts::find`] said some time ago.
+    #[expect(clippy::too_many_arguments, reason = "what is known of one event")]
     pub fn apply(
         &mut self,
+        key: u128,
+        place: Option<u32>,
         events: &EventBatch,
         row: usize,
         now_ms: i64,
@@ -219,7 +250,10 @@ impl Contacts {
     ) -> Applied {
         let kind = events.kind(row);
         let time_ms = events.time_ms(row);
-        let slot = self.find_or_begin(events, row, now_ms);
+        let slot = match place.filter(|&slot| self.conversations[slot as usize].key == key) {
+            Some(slot) => slot,
+            None => self.find_or_begin(key, events, row, now_ms),
+        };
         let Self { names, conversations, queue, limits, .. } = self;
         let conversation = &mut conversations[slot as usize];
         if conversation.phase == Phase::Over {
@@ -248,33 +282,33 @@ impl Contacts {
             contact.last_ms = contact.last_ms.max(time_ms);
             contact.known_ms = contact.known_ms.max(events.known_ms(row));
         }
-        names.update(&mut contact.skill, events.text(Text::Skill, row));
+        names.update(&mut contact.skill, events, Text::Skill, row);
         match kind {
             EventType::ConversationStarted => {
-                names.update(&mut contact.origin, events.text(Text::Origin, row));
-                names.update(&mut contact.entry, events.text(Text::Entry, row));
+                names.update(&mut contact.origin, events, Text::Origin, row);
+                names.update(&mut contact.entry, events, Text::Entry, row);
                 set_text(&mut contact.order, events.text(Text::OrderId, row));
             }
             EventType::ConversationMessage if conversation.phase != Phase::Over => {
                 let auto = events.flag(Flag::Auto, row).unwrap_or(false);
-                match events.text(Text::Role, row) {
-                    "customer" => {
+                match events.role(row) {
+                    Some(Role::Customer) => {
                         contact.customer_messages += 1;
                         contact.asked_ms.get_or_insert(time_ms);
                     }
-                    "agent" if !auto => {
+                    Some(Role::Agent) if !auto => {
                         contact.agent_messages += 1;
-                        names.update(&mut contact.agent, events.text(Text::AgentId, row));
+                        names.update(&mut contact.agent, events, Text::AgentId, row);
                         contact.reply(&conversation.id, time_ms, names, facts);
                     }
-                    "bot" | "agent" => {
+                    Some(Role::Bot | Role::Agent) => {
                         contact.bot_messages += 1;
                         // While the bot has the conversation, its answer is one.
                         if contact.bot_has_it() {
                             contact.asked_ms = None;
                         }
                     }
-                    _ => {}
+                    Some(Role::System) | None => {}
                 }
             }
             EventType::ConversationHandedOff => contact.handed_off = true,
@@ -289,7 +323,7 @@ impl Contacts {
                 }
             }
             EventType::ConversationAccepted => {
-                names.update(&mut contact.agent, events.text(Text::AgentId, row));
+                names.update(&mut contact.agent, events, Text::AgentId, row);
                 let since = contact.waiting_since_ms.take();
                 match (contact.accepted_ms, since) {
                     (None, _) => contact.accepted_ms = Some(time_ms),
@@ -308,11 +342,11 @@ impl Contacts {
             }
             EventType::ConversationTransferred => {
                 contact.transfers += 1;
-                names.update(&mut contact.skill, events.text(Text::ToSkill, row));
-                names.update(&mut contact.agent, events.text(Text::ToAgent, row));
+                names.update(&mut contact.skill, events, Text::ToSkill, row);
+                names.update(&mut contact.agent, events, Text::ToAgent, row);
             }
             EventType::ConversationLabelled => {
-                names.update(&mut contact.intent, events.text(Text::Intent, row));
+                names.update(&mut contact.intent, events, Text::Intent, row);
             }
             EventType::ConversationClosed if conversation.phase == Phase::Open => {
                 contact.closed_ms = Some(time_ms);
@@ -324,7 +358,7 @@ impl Contacts {
                 }
             }
             EventType::ConversationWrapped if conversation.phase != Phase::Over => {
-                names.update(&mut contact.agent, events.text(Text::AgentId, row));
+                names.update(&mut contact.agent, events, Text::AgentId, row);
                 conversation.end(End::Wrapped, time_ms, names, facts);
             }
             EventType::ConversationAbandoned if conversation.phase != Phase::Over => {
@@ -333,7 +367,7 @@ impl Contacts {
             EventType::ConversationRated => {
                 if let Some(rows) = &mut facts.ratings {
                     let mut agent = contact.agent;
-                    names.update(&mut agent, events.text(Text::AgentId, row));
+                    names.update(&mut agent, events, Text::AgentId, row);
                     rows.text(&conversation.id)
                         .text(&contact.customer)
                         .text(names.get(contact.shop))
@@ -355,14 +389,11 @@ impl Contacts {
         Applied::Yes
     }
 
-    fn find_or_begin(&mut self, events: &EventBatch, row: usize, now_ms: i64) -> u32 {
-        let id = events.text(Text::Subject, row);
-        let hash = xxh3_64(id.as_bytes());
-        let Self { index, conversations, names, free, timers, limits, .. } = self;
-        let found = index.find(hash, |&slot| &*conversations[slot as usize].id == id);
-        if let Some(&slot) = found {
+    fn find_or_begin(&mut self, key: u128, events: &EventBatch, row: usize, now_ms: i64) -> u32 {
+        if let Some(slot) = self.find(key) {
             return slot;
         }
+        let Self { index, conversations, names, free, timers, limits, .. } = self;
         let mut contact = Contact {
             number: 1,
             customer: events.text(Text::CustomerId, row).into(),
@@ -371,10 +402,11 @@ impl Contacts {
             known_ms: events.known_ms(row),
             ..Contact::default()
         };
-        names.update(&mut contact.shop, events.text(Text::Shop, row));
-        names.update(&mut contact.channel, events.text(Text::Channel, row));
-        names.update(&mut contact.origin, "inbound");
-        let conversation = Conversation { id: id.into(), phase: Phase::Open, due_ms: now_ms, contact };
+        names.update(&mut contact.shop, events, Text::Shop, row);
+        names.update(&mut contact.channel, events, Text::Channel, row);
+        contact.origin = names.number("inbound");
+        let id = events.text(Text::Subject, row).into();
+        let conversation = Conversation { key, id, phase: Phase::Open, due_ms: now_ms, contact };
         // What can only follow a contact that has been forgotten does not begin one.
         let slot = match free.pop() {
             Some(slot) => {
@@ -392,7 +424,7 @@ impl Contacts {
         ) {
             conversations[slot as usize].phase = Phase::Over;
         }
-        index.insert_unique(hash, slot, |&slot| xxh3_64(conversations[slot as usize].id.as_bytes()));
+        index.insert_unique(key as u64, slot, |&slot| conversations[slot as usize].key as u64);
         let ContactLimits { idle_ms, served_ms, queue_ms, wrap_ms, linger_ms } = *limits;
         let soonest_ms = idle_ms.min(served_ms).min(queue_ms).min(wrap_ms).min(linger_ms).max(1);
         timers.push(Reverse((now_ms.saturating_add(soonest_ms), slot)));
@@ -417,10 +449,11 @@ impl Contacts {
             changed = true;
             match conversation.phase {
                 Phase::Over => {
-                    let hash = xxh3_64(conversation.id.as_bytes());
-                    if let Ok(entry) = self.index.find_entry(hash, |&other| other == slot) {
+                    if let Ok(entry) = self.index.find_entry(conversation.key as u64, |&other| other == slot)
+                    {
                         entry.remove();
                     }
+                    conversation.key = 0;
                     conversation.id = "".into();
                     conversation.contact = Contact::default();
                     self.free.push(slot);

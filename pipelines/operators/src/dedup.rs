@@ -25,16 +25,22 @@ impl Dedup {
         Self { horizon_ms, current: HashTable::new(), previous: HashTable::new(), begun_ms: None }
     }
 
-    /// Whether this is the first time. `now_ms` is the partition's watermark.
+    /// The key of an event.
     #[inline]
-    pub fn first(&mut self, source: &str, id: &str, now_ms: i64) -> bool {
+    pub fn key(source: &str, id: &str) -> u128 {
+        xxh3_128_with_seed(id.as_bytes(), xxh3_64(source.as_bytes()))
+    }
+
+    /// Whether the event with this key is here for the first time. `now_ms` is the
+    /// partition's watermark.
+    #[inline]
+    pub fn first(&mut self, key: u128, now_ms: i64) -> bool {
         let begun_ms = *self.begun_ms.get_or_insert(now_ms);
         if now_ms > begun_ms.saturating_add(self.horizon_ms) {
             std::mem::swap(&mut self.current, &mut self.previous);
             self.current.clear();
             self.begun_ms = Some(now_ms);
         }
-        let key = xxh3_128_with_seed(id.as_bytes(), xxh3_64(source.as_bytes()));
         let hash = key as u64;
         if self.previous.find(hash, |&other| other == key).is_some() {
             return false;
@@ -66,12 +72,13 @@ mod tests {
     #[test]
     fn copies_are_found_within_the_horizon_and_memory_is_bounded() {
         let mut dedup = Dedup::new(60_000);
-        assert!(dedup.first("a", "b", 0));
-        assert!(!dedup.first("a", "b", 59_000));
-        assert!(dedup.first("ab", "", 59_000));
+        assert!(dedup.first(Dedup::key("a", "b"), 0));
+        assert!(!dedup.first(Dedup::key("a", "b"), 59_000));
+        assert!(dedup.first(Dedup::key("ab", ""), 59_000));
         for second in 60..10_000 {
-            assert!(dedup.first("s", &second.to_string(), second * 1_000));
-            assert!(!dedup.first("s", &(second - 1).max(60).to_string(), second * 1_000));
+            assert!(dedup.first(Dedup::key("s", &second.to_string()), second * 1_000));
+            let before = (second - 1).max(60).to_string();
+            assert!(!dedup.first(Dedup::key("s", &before), second * 1_000));
             assert!(dedup.len() < 130, "{}", dedup.len());
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BooleanBuilder, Int64Builder, RecordBatch, StringViewBuilder, TimestampMicrosecondBuilder,
+    new_null_array,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
@@ -218,15 +219,20 @@ enum Column {
     Integer(Int64Builder),
     Boolean(BooleanBuilder),
     Time(TimestampMicrosecondBuilder),
+    /// Nobody reads it: it is NULL.
+    Unread,
 }
 
 impl Rows {
-    /// An empty builder.
-    pub fn new(table: Table) -> Self {
+    /// An empty builder of the columns that `wanted` wants, by their places; the others
+    /// are NULL.
+    pub fn new(table: Table, wanted: impl Fn(usize) -> bool) -> Self {
         let columns = table
             .columns()
             .iter()
-            .map(|(_, kind, _)| match kind {
+            .enumerate()
+            .map(|(place, (_, kind, _))| match kind {
+                _ if !wanted(place) => Column::Unread,
                 Kind::Text => Column::Text(StringViewBuilder::new()),
                 Kind::Integer => Column::Integer(Int64Builder::new()),
                 Kind::Boolean => Column::Boolean(BooleanBuilder::new()),
@@ -255,6 +261,7 @@ impl Rows {
     pub(crate) fn text(&mut self, value: &str) -> &mut Self {
         match self.column() {
             Column::Text(builder) => builder.append_option((!value.is_empty()).then_some(value)),
+            Column::Unread => {}
             other => unreachable!("no text column: {other:?}"),
         }
         self
@@ -264,6 +271,7 @@ impl Rows {
     pub(crate) fn integer(&mut self, value: Option<i64>) -> &mut Self {
         match self.column() {
             Column::Integer(builder) => builder.append_option(value),
+            Column::Unread => {}
             other => unreachable!("no integer column: {other:?}"),
         }
         self
@@ -273,6 +281,7 @@ impl Rows {
     pub(crate) fn boolean(&mut self, value: Option<bool>) -> &mut Self {
         match self.column() {
             Column::Boolean(builder) => builder.append_option(value),
+            Column::Unread => {}
             other => unreachable!("no boolean column: {other:?}"),
         }
         self
@@ -284,6 +293,7 @@ impl Rows {
             Column::Time(builder) => {
                 builder.append_option(value_ms.map(|ms| ms.saturating_mul(1_000)));
             }
+            Column::Unread => {}
             other => unreachable!("no time column: {other:?}"),
         }
         self
@@ -304,15 +314,17 @@ impl Rows {
 
     /// The rows so far as a batch; the builder is empty again.
     pub fn take(&mut self) -> RecordBatch {
-        self.rows = 0;
+        let rows = std::mem::take(&mut self.rows);
         let columns: Vec<ArrayRef> = self
             .columns
             .iter_mut()
-            .map(|column| match column {
+            .zip(self.schema.fields())
+            .map(|(column, field)| match column {
                 Column::Text(builder) => Arc::new(builder.finish()) as ArrayRef,
                 Column::Integer(builder) => Arc::new(builder.finish()),
                 Column::Boolean(builder) => Arc::new(builder.finish()),
                 Column::Time(builder) => Arc::new(builder.finish()),
+                Column::Unread => new_null_array(field.data_type(), rows),
             })
             .collect();
         RecordBatch::try_new(self.schema.clone(), columns)

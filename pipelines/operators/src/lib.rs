@@ -5,8 +5,8 @@
 //! the same bits.
 //!
 //! In the order of the data, a file each: [`Dedup`], [`Reorder`], [`Contacts`],
-//! `orders`, [`facts`], [`kpi`]. [`Pipeline`] puts them in a row: start reading at
-//! [`Pipeline::advance`].
+//! `orders`, [`facts`]. [`Pipeline`] puts them in a row, and windows behind them: start
+//! reading at [`Pipeline::advance`].
 
 mod dedup;
 mod reorder;
@@ -15,11 +15,10 @@ mod contacts;
 mod orders;
 
 pub mod facts;
-pub mod kpi;
 
 mod pipeline;
 
 pub use contacts::{Applied, ContactFacts, ContactLimits, Contacts};
 pub use dedup::Dedup;
-pub use pipeline::{Output, Pipeline, PipelineConfig, Profile};
+pub use pipeline::{Output, Pipeline, PipelineConfig, Profile, Windows, WindowsError};
 pub use reorder::{Reorder, Turn};

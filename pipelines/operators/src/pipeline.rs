@@ -1,21 +1,20 @@
-//! The operators in a row: dedup, reorder, contacts and orders, KPI windows.
+//! The operators in a row: dedup, reorder, contacts and orders, then windows.
 //!
 //! A pure state machine. Decoded events go in with [`Pipeline::push`], facts and
-//! KPI rows come out of [`Pipeline::advance`]. What comes out depends on the
+//! rows of windows come out of [`Pipeline::advance`]. What comes out depends on the
 //! events and their order within each partition, on nothing else.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
-use datafusion::error::Result;
 use headsup_events::{Decoded, EventType, Text};
-use headsup_stream::{Accounting, PartitionClock, Placed};
+use headsup_stream::{Accounting, PartitionClock, Placed, gcd};
 
 use crate::contacts::{Applied, ContactFacts, ContactLimits, Contacts};
 use crate::dedup::Dedup;
 use crate::facts::{Rows, Table};
-use crate::kpi::{Kpi, KpiWindows};
 use crate::orders;
 use crate::reorder::Reorder;
 
@@ -32,20 +31,57 @@ pub struct PipelineConfig {
     pub contacts: ContactLimits,
     /// How often table `queue` is sampled.
     pub queue_tick_ms: i64,
-    /// The facts to give out, beside those that KPIs read.
+    /// The facts to give out.
     pub store: Vec<Table>,
-    /// The KPIs.
-    pub kpis: Vec<Arc<Kpi>>,
     /// Whether to measure how long each operator takes.
     pub profile: bool,
 }
+
+/// Windows over facts, such as those of a KPI.
+pub trait Windows: fmt::Debug + Send {
+    /// What errors and counters call it.
+    fn name(&self) -> &str;
+
+    /// The tables it reads.
+    fn tables(&self) -> Vec<Table>;
+
+    /// The columns of a table that it reads, by their places; the others may come as
+    /// NULL.
+    fn columns(&self, table: Table) -> BTreeSet<usize>;
+
+    /// All times at which it has something to do are multiples, in ms.
+    fn tick_ms(&self) -> i64;
+
+    /// When [`Windows::tick`] has to be called next, in ms; `None` if never without
+    /// new facts.
+    fn next_tick_ms(&self) -> Option<i64>;
+
+    /// Takes in new facts of a table.
+    ///
+    /// # Errors
+    /// An expression that cannot be evaluated, such as a division by zero.
+    fn absorb(&mut self, table: Table, facts: &RecordBatch) -> Result<(), WindowsError>;
+
+    /// Time is `now_ms`: every fact known before has been absorbed. Appends the rows
+    /// that windows show now to `rows`.
+    ///
+    /// # Errors
+    /// An expression that cannot be evaluated.
+    fn tick(&mut self, now_ms: i64, rows: &mut Vec<RecordBatch>) -> Result<(), WindowsError>;
+
+    /// How many times a fact came for windows that were all final.
+    fn refused(&self) -> u64;
+}
+
+/// Why windows could not go on.
+pub type WindowsError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What comes out.
 #[derive(Debug, Default)]
 pub struct Output {
     /// Facts of the tables to store.
     pub facts: Vec<(Table, RecordBatch)>,
-    /// Rows of KPIs: the place of the KPI in the configuration, and its rows.
+    /// Rows of windows: the place of the windows in the pipeline, and their rows.
     pub rows: Vec<(usize, RecordBatch)>,
 }
 
@@ -67,18 +103,25 @@ pub struct Profile {
 pub struct Pipeline {
     config: PipelineConfig,
     partitions: Vec<Partition>,
+    /// Of the events being taken in.
+    keys: Vec<u128>,
     reorder: Reorder,
+    /// Keys and places of the conversations of the next events.
+    places: Vec<(u128, Option<u32>)>,
     contacts: Contacts,
     facts: ContactFacts,
     orders: Option<Rows>,
     queue: Option<Rows>,
     stored: [bool; Table::ALL.len()],
-    kpis: Vec<KpiWindows>,
-    /// All times at which KPIs or the queue have something to do are multiples.
+    windows: Vec<Box<dyn Windows>>,
+    /// All times at which windows or the queue have something to do are multiples.
     grid_ms: i64,
     next_tick_ms: i64,
     profile: Profile,
 }
+
+/// Events whose conversations are looked up together.
+const TOGETHER: usize = 32;
 
 #[derive(Debug)]
 struct Partition {
@@ -89,17 +132,19 @@ struct Partition {
 }
 
 impl Pipeline {
-    /// A pipeline that has seen nothing.
-    pub fn new(config: PipelineConfig) -> Self {
-        let kpis: Vec<KpiWindows> = config.kpis.iter().cloned().map(KpiWindows::new).collect();
-        let wants = |table: Table| {
-            config.store.contains(&table) || config.kpis.iter().any(|kpi| kpi.tables().contains(&table))
+    /// A pipeline that has seen nothing, with `windows` over its facts.
+    pub fn new(config: PipelineConfig, windows: Vec<Box<dyn Windows>>) -> Self {
+        let rows = |table: Table| {
+            let stored = config.store.contains(&table);
+            let read = windows.iter().any(|windows| windows.tables().contains(&table));
+            let columns: BTreeSet<usize> =
+                windows.iter().flat_map(|windows| windows.columns(table)).collect();
+            (stored || read).then(|| Rows::new(table, |column| stored || columns.contains(&column)))
         };
-        let rows = |table: Table| wants(table).then(|| Rows::new(table));
         let queue = rows(Table::Queue);
         let mut grid_ms = if queue.is_some() { config.queue_tick_ms } else { 0 };
-        for kpi in &config.kpis {
-            grid_ms = gcd(grid_ms, kpi.tick_ms());
+        for windows in &windows {
+            grid_ms = gcd(grid_ms, windows.tick_ms());
         }
         if grid_ms == 0 {
             // Nothing has a time of its own; facts are still given out now and then.
@@ -113,7 +158,9 @@ impl Pipeline {
         };
         Self {
             partitions: (0..config.partitions).map(|_| partition()).collect(),
+            keys: Vec::new(),
             reorder: Reorder::default(),
+            places: Vec::new(),
             contacts: Contacts::new(config.contacts, queue.is_some()),
             facts: ContactFacts {
                 contacts: rows(Table::Contacts),
@@ -123,7 +170,7 @@ impl Pipeline {
             orders: rows(Table::Orders),
             queue,
             stored: Table::ALL.map(|table| config.store.contains(&table)),
-            kpis,
+            windows,
             grid_ms,
             next_tick_ms: i64::MAX,
             profile: Profile::default(),
@@ -142,7 +189,6 @@ impl Pipeline {
             Text::Channel,
             Text::Skill,
             Text::AgentId,
-            Text::Role,
             Text::Origin,
             Text::Entry,
             Text::OrderId,
@@ -161,7 +207,7 @@ impl Pipeline {
     /// `quarantined` is how many of them were set aside.
     pub fn push(&mut self, partition: usize, decoded: Decoded, quarantined: u64) {
         let started = self.config.profile.then(Instant::now);
-        let Self { partitions, reorder, .. } = self;
+        let Self { partitions, reorder, keys, .. } = self;
         let Partition { clock, dedup, accounting, .. } = &mut partitions[partition];
         accounting.read += decoded.read;
         accounting.quarantined += quarantined;
@@ -169,10 +215,16 @@ impl Pipeline {
         if decoded.events.is_empty() {
             return;
         }
-        reorder.begin(partition, decoded.events);
-        for row in 0..reorder.current().len() {
-            let events = reorder.current();
-            let time_ms = events.time_ms(row);
+        let events = reorder.begin(partition, decoded.events);
+        // All keys before the first is looked for: so short a loop has several waits
+        // for memory going at once.
+        keys.clear();
+        keys.extend(
+            (0..events.len())
+                .map(|row| Dedup::key(events.text(Text::Source, row), events.text(Text::Id, row))),
+        );
+        for (row, &key) in keys.iter().enumerate() {
+            let time_ms = reorder.current().time_ms(row);
             // A copy must not move time, nor be called late, nor something late be
             // remembered.
             let before = *clock;
@@ -180,7 +232,7 @@ impl Pipeline {
                 Placed::TooLate => accounting.late += 1,
                 Placed::At(at_ms) => {
                     let now_ms = clock.watermark_ms().unwrap_or(time_ms);
-                    if dedup.first(events.text(Text::Source, row), events.text(Text::Id, row), now_ms) {
+                    if dedup.first(key, now_ms) {
                         reorder.hold(row, at_ms, at_ms > time_ms);
                     } else {
                         *clock = before;
@@ -212,8 +264,8 @@ impl Pipeline {
     /// every window shows its final rows.
     ///
     /// # Errors
-    /// A KPI expression that cannot be evaluated.
-    pub fn advance(&mut self) -> Result<Output> {
+    /// Those of [`Windows`].
+    pub fn advance(&mut self) -> Result<Output, WindowsError> {
         let mut output = Output::default();
         let Some(watermark_ms) = self.watermark_ms() else {
             return Ok(output);
@@ -227,11 +279,20 @@ impl Pipeline {
         let started = self.config.profile.then(Instant::now);
         let windows_before = self.profile.windows;
         for index in 0..ready {
+            if index % TOGETHER == 0 {
+                // So short a loop has several waits for memory going at once.
+                self.places.clear();
+                self.places.extend((index..ready.min(index + TOGETHER)).map(|index| {
+                    let (_, _, events, row) = self.reorder.get(index);
+                    let key = Contacts::key(events, row);
+                    (key, self.contacts.find(key))
+                }));
+            }
             let at_ms = self.reorder.get(index).0.at_ms;
             if at_ms >= self.next_tick_ms || at_ms >= self.contacts.next_timer_ms() {
                 self.run_until(at_ms, &mut output)?;
             }
-            self.apply(index);
+            self.apply(index, self.places[index % TOGETHER]);
             if self.next_tick_ms > at_ms.saturating_add(self.grid_ms) && self.waiting() {
                 self.next_tick_ms = (at_ms.div_euclid(self.grid_ms) + 1) * self.grid_ms;
             }
@@ -260,11 +321,11 @@ impl Pipeline {
             || self.contacts.queue_busy()
     }
 
-    fn apply(&mut self, index: usize) {
+    fn apply(&mut self, index: usize, (key, place): (u128, Option<u32>)) {
         let (turn, partition, events, row) = self.reorder.get(index);
         let kind = events.kind(row);
         let applied = if kind.is_conversation() {
-            self.contacts.apply(events, row, turn.at_ms, turn.late(), &mut self.facts)
+            self.contacts.apply(key, place, events, row, turn.at_ms, turn.late(), &mut self.facts)
         } else {
             match kind {
                 EventType::AgentStateChanged => self.contacts.agent(events, row),
@@ -286,7 +347,7 @@ impl Pipeline {
 
     /// Fires timers and ticks up to and including `until_ms`, in their order; of
     /// the same time, timers first.
-    fn run_until(&mut self, until_ms: i64, output: &mut Output) -> Result<()> {
+    fn run_until(&mut self, until_ms: i64, output: &mut Output) -> Result<(), WindowsError> {
         loop {
             let timer_ms = self.contacts.next_timer_ms();
             let tick_ms = self.next_tick_ms;
@@ -305,7 +366,7 @@ impl Pipeline {
         }
     }
 
-    fn tick(&mut self, now_ms: i64, output: &mut Output) -> Result<()> {
+    fn tick(&mut self, now_ms: i64, output: &mut Output) -> Result<(), WindowsError> {
         let started = self.config.profile.then(Instant::now);
         if let Some(rows) = &mut self.queue
             && now_ms.rem_euclid(self.config.queue_tick_ms) == 0
@@ -322,8 +383,8 @@ impl Pipeline {
         for rows in builders.into_iter().flatten().filter(|rows| !rows.is_empty()) {
             let table = rows.table();
             let batch = rows.take();
-            for kpi in &mut self.kpis {
-                kpi.absorb(table, &batch)?;
+            for windows in &mut self.windows {
+                windows.absorb(table, &batch)?;
             }
             if self.stored[table as usize] {
                 output.facts.push((table, batch));
@@ -331,10 +392,10 @@ impl Pipeline {
         }
         let mut next_tick_ms = i64::MAX;
         let mut rows = Vec::new();
-        for (place, kpi) in self.kpis.iter_mut().enumerate() {
-            kpi.tick(now_ms, &mut rows)?;
+        for (place, windows) in self.windows.iter_mut().enumerate() {
+            windows.tick(now_ms, &mut rows)?;
             output.rows.extend(rows.drain(..).map(|batch| (place, batch)));
-            if let Some(next) = kpi.next_tick_ms() {
+            if let Some(next) = windows.next_tick_ms() {
                 // Windows end on the grid; what is overdue comes with the next tick.
                 next_tick_ms = next_tick_ms.min(next.max(now_ms.saturating_add(1)));
             }
@@ -369,9 +430,9 @@ impl Pipeline {
         watermark.map(|watermark| watermark.saturating_add(self.config.disorder_ms_max))
     }
 
-    /// How many facts came for windows that were all final, per KPI.
+    /// How many times facts came for windows that were all final, by their name.
     pub fn refused(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.kpis.iter().map(|kpi| (kpi.kpi().name.as_str(), kpi.refused()))
+        self.windows.iter().map(|windows| (windows.name(), windows.refused()))
     }
 
     /// How many events wait for their turn, conversations are remembered, and
@@ -388,8 +449,4 @@ impl Pipeline {
     pub fn profile(&self) -> Profile {
         self.profile
     }
-}
-
-fn gcd(a: i64, b: i64) -> i64 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -7,7 +7,8 @@ use headsup_events::{EventBatch, Text};
 pub struct Turn {
     /// The event's turn in ms: its time, or the watermark if it came late.
     pub at_ms: i64,
-    rank: u8,
+    /// The turn, and of the same turn the rank, in one number.
+    order: i64,
     late: bool,
     batch: u32,
     row: u32,
@@ -19,6 +20,9 @@ impl Turn {
         self.late
     }
 }
+
+/// More than there are ranks.
+const RANKS: i64 = 64;
 
 /// Holds events until the watermark has passed them and then gives them out in
 /// one order: by turn, rank (the place in the life cycle), source, and id.
@@ -60,7 +64,7 @@ impl Reorder {
         held.waiting += 1;
         self.waiting.push(Turn {
             at_ms,
-            rank: held.events.rank(row),
+            order: at_ms * RANKS + i64::from(held.events.rank(row)),
             late,
             batch: batch as u32,
             row: row as u32,
@@ -72,7 +76,7 @@ impl Reorder {
     pub fn ready(&mut self, watermark_ms: Option<i64>) -> usize {
         let batches = &self.batches;
         let order = |a: &Turn, b: &Turn| {
-            (a.at_ms, a.rank).cmp(&(b.at_ms, b.rank)).then_with(|| {
+            a.order.cmp(&b.order).then_with(|| {
                 let key =
                     |turn: &Turn, column| batches[turn.batch as usize].events.text(column, turn.row as usize);
                 key(a, Text::Source)

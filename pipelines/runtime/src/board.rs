@@ -8,7 +8,7 @@ use std::time::Duration;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
-use headsup_operators::kpi::Kpi;
+use headsup_kpi::Kpi;
 use headsup_stream::Accounting;
 
 /// Shared between the runner and those who watch.
@@ -38,8 +38,6 @@ pub struct State {
     /// How long batches took, in seconds: count, sum, and counts up to each of
     /// [`BATCH_SECONDS`].
     pub batches: (u64, f64, [u64; BATCH_SECONDS.len()]),
-    /// Series left out because there are too many.
-    pub series_over: u64,
     /// Whether the input has been drained.
     pub ended: bool,
     /// Why the pipeline cannot go on, if so.
@@ -50,6 +48,8 @@ pub struct State {
 pub const BATCH_SECONDS: [f64; 8] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0];
 /// Values kept of the series over everything, for a trend.
 const TREND_MAX: usize = 120;
+/// So many rows are sorted in even if nobody looks.
+const UNREAD_MAX: usize = 1 << 17;
 
 /// One KPI.
 #[derive(Debug, Clone)]
@@ -72,8 +72,15 @@ pub struct KpiBoard {
     pub rows: u64,
     /// Facts that came after all their windows were final.
     pub refused: u64,
-    /// The newest window of each series.
+    /// The newest window of each series, at most `series_max` of them.
     pub series: BTreeMap<Series, Point>,
+    /// How many rows were left out because there were so many series already.
+    pub series_over: u64,
+    series_max: usize,
+    /// Rows that are not in `series` yet, each batch of one window: they are sorted in
+    /// when somebody looks. Who reads a year of events in a minute looks rarely.
+    unread: VecDeque<RecordBatch>,
+    unread_rows: usize,
     /// The last windows of the series over everything: end in ms, values.
     pub trend: VecDeque<(i64, Vec<Option<f64>>)>,
 }
@@ -112,11 +119,11 @@ pub struct PartitionBoard {
 }
 
 impl Board {
-    /// An empty board for these KPIs.
-    pub fn new(kpis: &[std::sync::Arc<Kpi>]) -> Self {
+    /// An empty board for these KPIs, each with at most `series_max` series.
+    pub fn new(kpis: &[std::sync::Arc<Kpi>], series_max: usize) -> Self {
         let board = Self::default();
         board.update(|state| {
-            state.kpis = kpis.iter().map(|kpi| KpiBoard::new(kpi)).collect();
+            state.kpis = kpis.iter().map(|kpi| KpiBoard::new(kpi, series_max)).collect();
         });
         board
     }
@@ -130,9 +137,16 @@ impl Board {
         self.changed.notify_all();
     }
 
-    /// Reads the state.
+    /// Reads the state without the series of the KPIs.
     pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.lock())
+    }
+
+    /// Reads the state with the series of the KPIs.
+    pub fn read_series<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        let mut state = self.lock();
+        state.kpis.iter_mut().for_each(KpiBoard::sort_in);
+        look(&state)
     }
 
     /// Waits until the version is no longer `version`, or `wait` has passed, and
@@ -153,7 +167,7 @@ impl Board {
 }
 
 impl KpiBoard {
-    fn new(kpi: &Kpi) -> Self {
+    fn new(kpi: &Kpi, series_max: usize) -> Self {
         let names: Vec<String> = kpi.rows.fields().iter().map(|field| field.name().clone()).collect();
         let values = 3 + kpi.key_count..names.len() - 3;
         Self {
@@ -167,28 +181,70 @@ impl KpiBoard {
             rows: 0,
             refused: 0,
             series: BTreeMap::new(),
+            series_over: 0,
+            series_max,
+            unread: VecDeque::new(),
+            unread_rows: 0,
             trend: VecDeque::new(),
         }
     }
 
-    /// Takes in rows as the KPI gave them out. Returns how many series were left
-    /// out because there are `series_max` already.
-    pub fn absorb(&mut self, batch: &RecordBatch, series_max: usize) -> u64 {
-        let mut over = 0;
-        let newest_before_ms = self.newest_ms;
-        self.rows += batch.num_rows() as u64;
+    /// Takes in rows of one window as the KPI gave them out.
+    pub fn absorb(&mut self, batch: &RecordBatch) {
         let ends = batch.column(1).as_primitive::<TimestampMicrosecondType>();
+        let Some(end_ms) = ends.iter().next().flatten().map(|us| us.div_euclid(1_000)) else {
+            return;
+        };
+        self.rows += batch.num_rows() as u64;
+        if batch.column(2).as_string::<i32>().value(0).is_empty() {
+            let values: Vec<_> = (0..self.values.len()).map(|value| self.number(batch, value)).collect();
+            let values = values.iter().map(|column| column.as_ref().and_then(|c| c[0])).collect();
+            match self.trend.iter_mut().rev().find(|(end, _)| *end == end_ms) {
+                Some((_, shown)) => *shown = values,
+                None => self.trend.push_back((end_ms, values)),
+            }
+            if self.trend.len() > TREND_MAX {
+                self.trend.pop_front();
+            }
+        }
+        self.unread_rows += batch.num_rows();
+        self.unread.push_back(batch.clone());
+        if end_ms > self.newest_ms {
+            self.newest_ms = end_ms;
+            // A series that the last whole windows know nothing of is gone.
+            let gone_ms = end_ms.saturating_sub(self.size_ms.saturating_mul(2));
+            while let Some(oldest) = self.unread.front()
+                && end_of(oldest, 0) <= gone_ms
+            {
+                self.unread_rows -= oldest.num_rows();
+                self.unread.pop_front();
+            }
+        }
+        if self.unread_rows > UNREAD_MAX {
+            self.sort_in();
+        }
+    }
+
+    fn sort_in(&mut self) {
+        self.unread_rows = 0;
+        for batch in std::mem::take(&mut self.unread) {
+            self.sort_in_rows(&batch);
+        }
+        let gone_ms = self.newest_ms.saturating_sub(self.size_ms.saturating_mul(2));
+        self.series.retain(|_, point| point.window_end_ms > gone_ms);
+    }
+
+    fn sort_in_rows(&mut self, batch: &RecordBatch) {
         let grouped_by = batch.column(2).as_string::<i32>();
         let is_final = batch.column(batch.num_columns() - 2).as_boolean();
         let keys: Vec<_> = (0..self.keys.len())
             .map(|key| cast(batch.column(3 + key), &DataType::Utf8))
             .collect::<Result<_, _>>()
             .unwrap_or_default();
-        let values: Vec<_> =
-            (0..self.values.len()).map(|value| number(batch, 3 + self.keys.len() + value)).collect();
+        let values: Vec<_> = (0..self.values.len()).map(|value| self.number(batch, value)).collect();
         for row in 0..batch.num_rows() {
             let point = Point {
-                window_end_ms: ends.value(row).div_euclid(1_000),
+                window_end_ms: end_of(batch, row),
                 values: values.iter().map(|column| column.as_ref().and_then(|c| c[row])).collect(),
                 is_final: is_final.value(row),
             };
@@ -202,31 +258,24 @@ impl KpiBoard {
                     })
                     .collect(),
             };
-            if series.grouped_by.is_empty() {
-                match self.trend.iter_mut().rev().find(|(end, _)| *end == point.window_end_ms) {
-                    Some((_, values)) => values.clone_from(&point.values),
-                    None => self.trend.push_back((point.window_end_ms, point.values.clone())),
-                }
-                if self.trend.len() > TREND_MAX {
-                    self.trend.pop_front();
-                }
-            }
-            self.newest_ms = self.newest_ms.max(point.window_end_ms);
-            let full = self.series.len() >= series_max;
+            let full = self.series.len() >= self.series_max;
             match self.series.get_mut(&series) {
                 Some(shown) if shown.window_end_ms > point.window_end_ms => {}
                 Some(shown) => *shown = point,
-                None if full => over += 1,
+                None if full => self.series_over += 1,
                 None => drop(self.series.insert(series, point)),
             }
         }
-        // A series that the last whole window knows nothing of is gone.
-        if self.newest_ms > newest_before_ms {
-            let gone_ms = self.newest_ms.saturating_sub(self.size_ms.saturating_mul(2));
-            self.series.retain(|_, point| point.window_end_ms > gone_ms);
-        }
-        over
     }
+
+    fn number(&self, batch: &RecordBatch, value: usize) -> Option<Vec<Option<f64>>> {
+        number(batch, 3 + self.keys.len() + value)
+    }
+}
+
+/// The end of a row's window, in ms.
+fn end_of(batch: &RecordBatch, row: usize) -> i64 {
+    batch.column(1).as_primitive::<TimestampMicrosecondType>().value(row).div_euclid(1_000)
 }
 
 fn number(batch: &RecordBatch, column: usize) -> Option<Vec<Option<f64>>> {

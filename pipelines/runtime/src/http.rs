@@ -51,7 +51,7 @@ pub fn serve(board: Arc<Board>, listen: &str) -> std::io::Result<SocketAddr> {
 }
 
 async fn metrics_page(Shared(board): Shared<Arc<Board>>) -> Response {
-    let state = board.read(Clone::clone);
+    let state = board.read_series(Clone::clone);
     match metrics::render(&state) {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
@@ -93,7 +93,7 @@ async fn events(Shared(board): Shared<Arc<Board>>) -> impl IntoResponse {
 
 /// What the page shows, as JSON.
 fn snapshot(board: &Board) -> Value {
-    board.read(|state| {
+    board.read_series(|state| {
         let mut total = Accounting::default();
         for partition in &state.partitions {
             total += partition.accounting;

@@ -91,7 +91,7 @@ pub fn render(state: &State) -> Result<String, prometheus::Error> {
         "headsup_kpi_series_left_out",
         "KPI series that are not in the metrics because there are more than metrics.series_max.",
     )?;
-    over.set(state.series_over as f64);
+    over.set(state.kpis.iter().map(|kpi| kpi.series_over).sum::<u64>() as f64);
     registry.register(Box::new(over))?;
 
     for kpi in &state.kpis {

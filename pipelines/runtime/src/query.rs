@@ -13,8 +13,9 @@ use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTable
 use datafusion::error::{DataFusionError, Result};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use headsup_connectors::store;
+use headsup_kpi::{Kpi, KpiWindows};
+use headsup_operators::Windows;
 use headsup_operators::facts::Table;
-use headsup_operators::kpi::{self, Kpi, KpiWindows};
 
 /// A session over `data`: facts and `quarantine` by name, KPIs as `kpi.<name>`
 /// (the highest revision of each row) and `kpi_history.<name>` (all). Tables of
@@ -26,7 +27,7 @@ pub async fn session(data: &Path, kpis: &[Arc<Kpi>]) -> Result<SessionContext> {
     let config = SessionConfig::new().with_information_schema(true);
     let context = SessionContext::new_with_config(config);
     let mut state = context.state();
-    kpi::register(&mut state)?;
+    headsup_kpi::register(&mut state)?;
     let context = SessionContext::new_with_state(state);
     for table in Table::ALL {
         let folder = format!("facts/{}", table.name());

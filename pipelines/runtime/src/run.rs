@@ -14,8 +14,8 @@ use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, Sender, TryRecvError, bounded};
 use headsup_connectors::{EventLog, Lines, LogError, Record, Store, StoreError};
 use headsup_events::{Decoded, Decoder, Quarantined, format_rfc3339_ms};
-use headsup_operators::kpi::Kpi;
-use headsup_operators::{Output, Pipeline, PipelineConfig, Profile};
+use headsup_kpi::{Kpi, KpiWindows};
+use headsup_operators::{Output, Pipeline, PipelineConfig, Profile, Windows, WindowsError};
 use headsup_stream::Accounting;
 
 use crate::board::{BATCH_SECONDS, Board, PartitionBoard};
@@ -81,7 +81,7 @@ pub enum RunError {
     Store(#[from] StoreError),
     /// Evaluating a KPI.
     #[error("cannot evaluate the KPIs")]
-    Kpi(#[source] datafusion::error::DataFusionError),
+    Kpi(#[source] WindowsError),
     /// A thread panicked; its message is on standard error.
     #[error("the {0} thread has stopped unexpectedly")]
     Thread(&'static str),
@@ -125,16 +125,17 @@ pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -
     store.clear(&["facts", "kpi_history", "quarantine"])?;
     let quit = Arc::new(AtomicBool::new(false));
     let (mut sources, readers, log) = open(&job, input, &quit)?;
-    let mut pipeline = Pipeline::new(PipelineConfig {
+    let config = PipelineConfig {
         partitions: sources.len(),
         disorder_ms_max: job.config.disorder_ms_max,
         lateness_ms_max: job.config.lateness_ms_max,
         contacts: job.config.contacts,
         queue_tick_ms: job.config.queue_tick_ms,
         store: job.config.store_tables.clone(),
-        kpis: job.kpis.clone(),
         profile: job.profile,
-    });
+    };
+    let windows = job.kpis.iter().map(|kpi| Box::new(KpiWindows::new(kpi.clone())) as Box<dyn Windows>);
+    let mut pipeline = Pipeline::new(config, windows.collect());
     board.update(|state| {
         state.partitions = sources
             .iter()
@@ -144,12 +145,10 @@ pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -
     let (sender, receiver) = bounded(OUTPUTS);
     let writer = {
         let (board, kpis) = (board.clone(), job.kpis.clone());
-        let (flush, series_max) = (job.config.store_flush_ms, job.config.metrics_series_max);
+        let flush = Duration::from_millis(job.config.store_flush_ms as u64);
         std::thread::Builder::new()
             .name("write".to_owned())
-            .spawn(move || {
-                write(store, &kpis, &receiver, &board, Duration::from_millis(flush as u64), series_max)
-            })
+            .spawn(move || write(store, &kpis, &receiver, &board, flush))
             .map_err(|_| RunError::Thread("write"))?
     };
     let outcome = drive(&job, &mut pipeline, &mut sources, log.as_deref(), &sender, board, stop);
@@ -481,7 +480,6 @@ fn write(
     receiver: &Receiver<Write>,
     board: &Board,
     flush: Duration,
-    series_max: usize,
 ) -> Written {
     let mut writing = Duration::ZERO;
     let mut flushed = Instant::now();
@@ -489,7 +487,7 @@ fn write(
         let message = receiver.recv_timeout(flush.saturating_sub(flushed.elapsed()));
         let started = Instant::now();
         let result = match message {
-            Ok(Write::Output(output)) => write_output(&mut store, kpis, output, board, series_max),
+            Ok(Write::Output(output)) => write_output(&mut store, kpis, output, board),
             Ok(Write::Quarantined(name, records)) => write_quarantined(&mut store, &name, &records, board),
             Err(RecvTimeoutError::Timeout) => Ok(()),
             Err(RecvTimeoutError::Disconnected) => {
@@ -518,7 +516,6 @@ fn write_output(
     kpis: &[Arc<Kpi>],
     output: Output,
     board: &Board,
-    series_max: usize,
 ) -> Result<(), StoreError> {
     for (table, rows) in &output.facts {
         store.append(&format!("facts/{}", table.name()), table.event_time(), rows)?;
@@ -532,7 +529,7 @@ fn write_output(
         }
         for (place, rows) in &output.rows {
             if let Some(kpi) = state.kpis.get_mut(*place) {
-                state.series_over += kpi.absorb(rows, series_max);
+                kpi.absorb(rows);
             }
         }
     });

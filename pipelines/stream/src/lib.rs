@@ -13,4 +13,4 @@ mod windowing;
 pub use accounting::Accounting;
 pub use duration::{format_duration_ms, parse_duration_ms};
 pub use watermark::{PartitionClock, Placed};
-pub use windowing::{Windowing, WindowingError};
+pub use windowing::{Windowing, WindowingError, gcd};

@@ -85,7 +85,8 @@ impl Windowing {
 }
 
 /// The greatest common divisor of two positive numbers.
-fn gcd(a: i64, b: i64) -> i64 {
+/// The greatest common divisor; 0 has all.
+pub fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 

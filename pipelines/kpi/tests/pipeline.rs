@@ -6,9 +6,9 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use headsup_events::{Chunk, Decoder, Limits};
+use headsup_kpi::{Kpi, KpiWindows};
 use headsup_operators::facts::Table;
-use headsup_operators::kpi::{Kpi, KpiWindows};
-use headsup_operators::{ContactLimits, Pipeline, PipelineConfig};
+use headsup_operators::{ContactLimits, Pipeline, PipelineConfig, Windows};
 use headsup_sources::simulate::{Config, Simulator};
 use headsup_stream::Accounting;
 use rand::{RngExt, SeedableRng};
@@ -63,16 +63,17 @@ fn text(kpi: &str, batch: &RecordBatch, row: usize, columns: usize) -> String {
 /// Runs the pipeline over partitions of lines, `cut` lines a batch, the partitions
 /// in turn.
 fn run(kpis: &[Arc<Kpi>], partitions: &[Vec<&str>], cut: usize) -> Result {
-    let mut pipeline = Pipeline::new(PipelineConfig {
+    let config = PipelineConfig {
         partitions: partitions.len(),
         disorder_ms_max: 2_000,
         lateness_ms_max: 600_000,
         contacts: ContactLimits::default(),
         queue_tick_ms: 10_000,
         store: Table::ALL.to_vec(),
-        kpis: kpis.to_vec(),
         profile: false,
-    });
+    };
+    let windows = kpis.iter().map(|kpi| Box::new(KpiWindows::new(kpi.clone())) as Box<dyn Windows>);
+    let mut pipeline = Pipeline::new(config, windows.collect());
     let mut decoder = Decoder::new(Limits::default(), Pipeline::columns());
     let mut result =
         Result { rows: vec![], history: vec![], facts: BTreeMap::new(), accounting: Accounting::default() };

@@ -1,5 +1,7 @@
 //! KPIs: SQL files over facts, evaluated in windows of event time.
 //!
+//! Like the operators, it does no I/O and reads no clock; all state is integers.
+//!
 //! `definition` reads a file and checks it, `functions` and `sketch` are what SQL
 //! can call, `engine` keeps the windows. One engine serves the stream and the
 //! batch: facts go in with [`KpiWindows::absorb`], rows come out of

@@ -23,7 +23,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::expressions::Literal;
 
-use super::sketch::Sketch;
+use crate::sketch::Sketch;
 
 /// Makes the functions known to a session.
 pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {

@@ -5,7 +5,7 @@
 //! something: at its early ticks, at its end, after corrections, and when it is
 //! final. All states are integers, so the order of merging changes no bit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -21,8 +21,9 @@ use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
-use super::definition::{Cell, Kpi, Step};
-use crate::facts::Table;
+use crate::definition::{Cell, Kpi, Step};
+use headsup_operators::facts::Table;
+use headsup_operators::{Windows, WindowsError};
 
 /// The state of one KPI: partial aggregates per pane, and what each window has
 /// shown.
@@ -67,37 +68,46 @@ const PARTIALS_MAX: usize = 8;
 /// Facts are aggregated when so many rows wait, even between ticks.
 const PENDING_MAX: usize = 1 << 16;
 
-impl KpiWindows {
-    /// No facts yet.
-    pub fn new(kpi: Arc<Kpi>) -> Self {
-        Self {
-            tick_ms: kpi.tick_ms(),
-            kpi,
-            pending: Vec::new(),
-            pending_rows: 0,
-            panes: BTreeMap::new(),
-            windows: BTreeMap::new(),
-            now_ms: None,
-            sequence: 0,
-            refused: 0,
+impl Windows for KpiWindows {
+    fn name(&self) -> &str {
+        &self.kpi.name
+    }
+
+    fn tables(&self) -> Vec<Table> {
+        self.kpi.tables()
+    }
+
+    fn columns(&self, table: Table) -> BTreeSet<usize> {
+        self.kpi.columns(table)
+    }
+
+    fn tick_ms(&self) -> i64 {
+        self.tick_ms
+    }
+
+    fn next_tick_ms(&self) -> Option<i64> {
+        let soon = self.now_ms.map(|now| next_multiple(now, self.tick_ms));
+        if self.pending_rows > 0 {
+            return Some(soon.unwrap_or(i64::MIN));
         }
+        self.windows
+            .iter()
+            .map(|(&start, shown)| {
+                let end = start + self.kpi.windowing.size_ms();
+                let due = if shown.complete { end + self.kpi.corrections_ms } else { end };
+                match (shown.dirty, soon) {
+                    (true, Some(soon)) if shown.complete => due.min(soon),
+                    (true, Some(soon)) => match self.kpi.early_ms {
+                        Some(early) => due.min(next_multiple(soon - 1, early)),
+                        None => due,
+                    },
+                    _ => due,
+                }
+            })
+            .min()
     }
 
-    /// The definition.
-    pub fn kpi(&self) -> &Arc<Kpi> {
-        &self.kpi
-    }
-
-    /// How many times a fact came for windows that were all final.
-    pub fn refused(&self) -> u64 {
-        self.refused
-    }
-
-    /// Takes in new facts of a table.
-    ///
-    /// # Errors
-    /// An expression that cannot be evaluated, such as a division by zero.
-    pub fn absorb(&mut self, table: Table, facts: &RecordBatch) -> Result<()> {
+    fn absorb(&mut self, table: Table, facts: &RecordBatch) -> Result<(), WindowsError> {
         let kpi = self.kpi.clone();
         for branch in kpi.branches.iter().filter(|branch| branch.table == table) {
             let mut batch = facts.clone();
@@ -131,41 +141,38 @@ impl KpiWindows {
         Ok(())
     }
 
-    /// When [`KpiWindows::tick`] has to be called next, in ms; `None` if never
-    /// without new facts.
-    pub fn next_tick_ms(&self) -> Option<i64> {
-        let soon = self.now_ms.map(|now| next_multiple(now, self.tick_ms));
-        if self.pending_rows > 0 {
-            return Some(soon.unwrap_or(i64::MIN));
-        }
-        self.windows
-            .iter()
-            .map(|(&start, shown)| {
-                let end = start + self.kpi.windowing.size_ms();
-                let due = if shown.complete { end + self.kpi.corrections_ms } else { end };
-                match (shown.dirty, soon) {
-                    (true, Some(soon)) if shown.complete => due.min(soon),
-                    (true, Some(soon)) => match self.kpi.early_ms {
-                        Some(early) => due.min(next_multiple(soon - 1, early)),
-                        None => due,
-                    },
-                    _ => due,
-                }
-            })
-            .min()
-    }
-
-    /// Time is `now_ms`: every fact known before has been absorbed. Appends the
-    /// rows that windows show now to `rows`.
-    ///
-    /// # Errors
-    /// An expression that cannot be evaluated.
-    pub fn tick(&mut self, now_ms: i64, rows: &mut Vec<RecordBatch>) -> Result<()> {
+    fn tick(&mut self, now_ms: i64, rows: &mut Vec<RecordBatch>) -> Result<(), WindowsError> {
         if now_ms.rem_euclid(self.tick_ms) != 0 {
             return Ok(());
         }
         self.aggregate()?;
-        self.show(now_ms, rows)
+        Ok(self.show(now_ms, rows)?)
+    }
+
+    fn refused(&self) -> u64 {
+        self.refused
+    }
+}
+
+impl KpiWindows {
+    /// No facts yet.
+    pub fn new(kpi: Arc<Kpi>) -> Self {
+        Self {
+            tick_ms: kpi.tick_ms(),
+            kpi,
+            pending: Vec::new(),
+            pending_rows: 0,
+            panes: BTreeMap::new(),
+            windows: BTreeMap::new(),
+            now_ms: None,
+            sequence: 0,
+            refused: 0,
+        }
+    }
+
+    /// The definition.
+    pub fn kpi(&self) -> &Arc<Kpi> {
+        &self.kpi
     }
 
     /// For a batch: every window shows its final rows and nothing before.
@@ -321,8 +328,13 @@ impl KpiWindows {
         for set in &kpi.sets {
             let mut merged = Merged::new(&kpi, set)?;
             let mut dirty: Vec<bool> = Vec::new();
-            for partial in self.panes.range(start..end).flat_map(|(_, partials)| partials) {
-                merged.add(partial, set)?;
+            let mut partials = self.panes.range(start..end).flat_map(|(_, partials)| partials).peekable();
+            while let Some(partial) = partials.next() {
+                if merged.total == 0 && partials.peek().is_none() && set.len() == kpi.keys.len() {
+                    merged.take(partial, set)?;
+                } else {
+                    merged.add(partial, set)?;
+                }
                 if partial.sequence > shown.sequence {
                     dirty.resize(merged.total, false);
                     for &group in &merged.groups {
@@ -425,6 +437,8 @@ struct Merged {
     accumulators: Vec<Box<dyn GroupsAccumulator>>,
     groups: Vec<usize>,
     total: usize,
+    /// The keys, if they have not been through `values`.
+    only: Option<Vec<ArrayRef>>,
 }
 
 impl Merged {
@@ -452,7 +466,7 @@ impl Merged {
                 }
             })
             .collect::<Result<_>>()?;
-        Ok(Self { values, accumulators, groups: Vec::new(), total: 0 })
+        Ok(Self { values, accumulators, groups: Vec::new(), total: 0, only: None })
     }
 
     /// Finds the group of each row.
@@ -481,7 +495,21 @@ impl Merged {
         Ok(())
     }
 
+    /// Takes the only partial there is, by all its keys, which are distinct.
+    fn take(&mut self, partial: &Partial, set: &[usize]) -> Result<()> {
+        self.groups = (0..partial.rows).collect();
+        self.total = partial.rows;
+        self.only = Some(set.iter().map(|&key| partial.keys[key].clone()).collect());
+        for (accumulator, state) in self.accumulators.iter_mut().zip(&partial.states) {
+            accumulator.merge_batch(state, &self.groups, self.total)?;
+        }
+        Ok(())
+    }
+
     fn keys(&mut self) -> Result<Vec<ArrayRef>> {
+        if let Some(keys) = self.only.take() {
+            return Ok(keys);
+        }
         match &mut self.values {
             Some(values) => values.emit(EmitTo::All),
             None => Ok(Vec::new()),

@@ -1,5 +1,6 @@
 //! A KPI file: its header, its query, and everything that can be wrong with it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,12 +14,13 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::logical_expr::utils::{enumerate_grouping_sets, grouping_set_to_exprlist};
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, GroupingSet, LogicalPlan};
 use datafusion::physical_expr::aggregate::{LoweredAggregate, LoweredAggregateBuilder};
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use headsup_stream::{Windowing, parse_duration_ms};
+use headsup_stream::{Windowing, gcd, parse_duration_ms};
 
-use super::functions;
-use crate::facts::Table;
+use crate::functions;
+use headsup_operators::facts::Table;
 
 /// One KPI, checked and ready to run.
 #[derive(Debug)]
@@ -146,12 +148,6 @@ impl Kpi {
     /// Every how many ms of event time it has something to do at most: a divisor
     /// of all times at which its windows show something.
     pub fn tick_ms(&self) -> i64 {
-        let gcd = |mut a: i64, mut b: i64| {
-            while b != 0 {
-                (a, b) = (b, a % b);
-            }
-            a
-        };
         let boundary = gcd(self.windowing.pane_ms(), self.corrections_ms);
         gcd(boundary, self.early_ms.unwrap_or(0))
     }
@@ -162,6 +158,36 @@ impl Kpi {
         tables.sort_unstable();
         tables.dedup();
         tables
+    }
+
+    /// The columns of a table that it reads, by their places.
+    pub fn columns(&self, table: Table) -> BTreeSet<usize> {
+        let mut columns = BTreeSet::new();
+        for branch in self.branches.iter().filter(|branch| branch.table == table) {
+            let mut read = |expr: &Arc<dyn PhysicalExpr>| {
+                columns.extend(collect_columns(expr).iter().map(|column| column.index()));
+            };
+            let mut is_table = true;
+            for step in &branch.steps {
+                match step {
+                    Step::Filter(predicate) => read(predicate),
+                    Step::Project(exprs, _) => {
+                        exprs.iter().for_each(&mut read);
+                        is_table = false;
+                        break;
+                    }
+                }
+            }
+            if is_table {
+                read(&self.time);
+                self.keys.iter().for_each(|key| read(&key.expr));
+                for aggregate in &self.aggregates {
+                    aggregate.aggregate.expressions().iter().for_each(&mut read);
+                    aggregate.filter.iter().for_each(&mut read);
+                }
+            }
+        }
+        columns
     }
 }
 
