@@ -5,7 +5,9 @@
 //! something: at its early ticks, at its end, after corrections, and when it is
 //! final. All states are integers, so the order of merging changes no bit.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -44,7 +46,7 @@ pub struct KpiWindows {
 }
 
 /// The aggregate states of some facts of one pane, by finest key.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Partial {
     sequence: u64,
     keys: Vec<ArrayRef>,
@@ -288,6 +290,29 @@ impl KpiWindows {
         Ok(())
     }
 
+    /// What is in the panes of a window, by finest key, and which of it has changed
+    /// since `sequence`. `None` if there is nothing.
+    fn merged(&self, panes: Range<i64>, sequence: u64) -> Result<Option<(Cow<'_, Partial>, Vec<bool>)>> {
+        let partials: Vec<&Partial> = self.panes.range(panes).flat_map(|(_, partials)| partials).collect();
+        match partials.as_slice() {
+            [] => Ok(None),
+            [only] => Ok(Some((Cow::Borrowed(only), vec![only.sequence > sequence; only.rows]))),
+            many => {
+                let set: Vec<usize> = (0..self.kpi.keys.len()).collect();
+                let mut merged = Merged::new(&self.kpi, &set)?;
+                let mut changed = Vec::new();
+                for partial in many {
+                    merged.add(partial, &set)?;
+                    changed.resize(merged.total, false);
+                    if partial.sequence > sequence {
+                        merged.groups.iter().for_each(|&group| changed[group] = true);
+                    }
+                }
+                Ok(Some((Cow::Owned(merged.into_partial()?), changed)))
+            }
+        }
+    }
+
     /// Merges a pane's partials that no window tells apart: those between which
     /// none has shown anything.
     fn compact(&mut self, pane: i64) -> Result<()> {
@@ -305,14 +330,9 @@ impl KpiWindows {
             for partial in run {
                 merged.add(partial, &set)?;
             }
-            let states = merged
-                .accumulators
-                .iter_mut()
-                .map(|accumulator| accumulator.state(EmitTo::All))
-                .collect::<Result<_>>()?;
-            let rows = merged.total;
-            let sequence = run.iter().map(|partial| partial.sequence).max().unwrap_or(0);
-            compacted.push(Partial { sequence, keys: merged.keys()?, states, rows });
+            let mut partial = merged.into_partial()?;
+            partial.sequence = run.iter().map(|partial| partial.sequence).max().unwrap_or(0);
+            compacted.push(partial);
         }
         *partials = compacted;
         Ok(())
@@ -325,24 +345,20 @@ impl KpiWindows {
         let shown = &self.windows[&start];
         let revision = shown.revision + 1;
         let mut any = false;
+        let Some((fine, changed)) = self.merged(start..end, shown.sequence)? else {
+            return Ok(());
+        };
         for set in &kpi.sets {
             let mut merged = Merged::new(&kpi, set)?;
-            let mut dirty: Vec<bool> = Vec::new();
-            let mut partials = self.panes.range(start..end).flat_map(|(_, partials)| partials).peekable();
-            while let Some(partial) = partials.next() {
-                if merged.total == 0 && partials.peek().is_none() && set.len() == kpi.keys.len() {
-                    merged.take(partial, set)?;
-                } else {
-                    merged.add(partial, set)?;
-                }
-                if partial.sequence > shown.sequence {
-                    dirty.resize(merged.total, false);
-                    for &group in &merged.groups {
-                        dirty[group] = true;
-                    }
-                }
+            if set.len() == kpi.keys.len() {
+                merged.take(&fine, set)?;
+            } else {
+                merged.add(&fine, set)?;
             }
-            dirty.resize(merged.total, false);
+            let mut dirty = vec![false; merged.total];
+            for (&group, &changed) in merged.groups.iter().zip(changed.iter()) {
+                dirty[group] |= changed;
+            }
             if merged.total == 0 {
                 continue;
             }
@@ -504,6 +520,15 @@ impl Merged {
             accumulator.merge_batch(state, &self.groups, self.total)?;
         }
         Ok(())
+    }
+
+    fn into_partial(mut self) -> Result<Partial> {
+        let states = self
+            .accumulators
+            .iter_mut()
+            .map(|accumulator| accumulator.state(EmitTo::All))
+            .collect::<Result<_>>()?;
+        Ok(Partial { sequence: 0, rows: self.total, keys: self.keys()?, states })
     }
 
     fn keys(&mut self) -> Result<Vec<ArrayRef>> {

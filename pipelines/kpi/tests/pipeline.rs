@@ -63,13 +63,17 @@ fn text(kpi: &str, batch: &RecordBatch, row: usize, columns: usize) -> String {
 /// Runs the pipeline over partitions of lines, `cut` lines a batch, the partitions
 /// in turn.
 fn run(kpis: &[Arc<Kpi>], partitions: &[Vec<&str>], cut: usize) -> Result {
+    run_storing(kpis, partitions, cut, &Table::ALL)
+}
+
+fn run_storing(kpis: &[Arc<Kpi>], partitions: &[Vec<&str>], cut: usize, store: &[Table]) -> Result {
     let config = PipelineConfig {
         partitions: partitions.len(),
         disorder_ms_max: 2_000,
         lateness_ms_max: 600_000,
         contacts: ContactLimits::default(),
         queue_tick_ms: 10_000,
-        store: Table::ALL.to_vec(),
+        store: store.to_vec(),
         profile: false,
     };
     let windows = kpis.iter().map(|kpi| Box::new(KpiWindows::new(kpi.clone())) as Box<dyn Windows>);
@@ -149,6 +153,9 @@ fn the_same_events_give_the_same_bits() {
     let many = run(&kpis, &by_customer(&events, 1), events.len() / 1_000 + 1);
     assert_eq!(one.rows, many.rows, "1,000 batches");
     assert_eq!(one.history, many.history, "1,000 batches, with early values and revisions");
+
+    let unstored = run_storing(&kpis, &by_customer(&events, 1), 1_000, &[]);
+    assert_eq!(one.history, unstored.history, "facts only with the columns that KPIs read");
 
     let eight = run(&kpis, &by_customer(&events, 8), 50);
     assert_eq!(one.rows, eight.rows, "8 partitions");
