@@ -36,18 +36,21 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read, Write},
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use arrow::buffer::Buffer;
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use self::batch::{Batch, BatchHeader, batch_key, first_offset, unpack};
+use self::folder::{check_format, lock, write_format};
 use crate::log::{Chunk, EventLog, LogError, Reader, Record, Topic, check_topic_name, partition_of};
+
+mod batch;
+mod folder;
 
 /// An event log in a folder. Clones are the same log.
 ///
@@ -361,7 +364,7 @@ impl Shared {
             for batch in batches {
                 let value = batch.pack(progress.last_appended_at_ms, &mut packer)?;
                 write.insert(&self.batches, batch_key(topic.id, partition, progress.end), value);
-                progress.end += batch.value_lens.len() as u64;
+                progress.end += batch.records() as u64;
             }
             grown.push((topic, partition, progress));
         }
@@ -522,135 +525,6 @@ impl TopicState {
     }
 }
 
-/// Records as they are stored together.
-///
-/// Little-endian: version u8, codec u8, 0 u16, records u32, append time i64 (ms), bytes of values
-/// u32, bytes of keys u32, xxh3-64 u64 of what follows (seeded with that of what comes before);
-/// then, packed: the length u32 of each value, of each key, the values, the keys.
-#[derive(Default)]
-struct Batch {
-    value_lens: Vec<u32>,
-    key_lens: Vec<u32>,
-    values: Vec<u8>,
-    keys: Vec<u8>,
-}
-
-const BATCH_VERSION: u8 = 1;
-const CODEC_NONE: u8 = 0;
-const CODEC_ZSTD: u8 = 1;
-const HEADER_BYTES: usize = 32;
-
-impl Batch {
-    fn push(&mut self, record: &Record<'_>) {
-        self.value_lens.push(record.value.len() as u32);
-        self.key_lens.push(record.key.len() as u32);
-        self.values.extend_from_slice(record.value);
-        self.keys.extend_from_slice(record.key);
-    }
-
-    fn bytes(&self) -> usize {
-        self.values.len() + self.keys.len() + 8 * self.value_lens.len()
-    }
-
-    fn pack(
-        &self,
-        appended_at_ms: i64,
-        packer: &mut zstd::bulk::Compressor<'_>,
-    ) -> Result<Vec<u8>, LogError> {
-        let mut body = Vec::with_capacity(self.bytes());
-        for len in self.value_lens.iter().chain(&self.key_lens) {
-            body.extend_from_slice(&len.to_le_bytes());
-        }
-        body.extend_from_slice(&self.values);
-        body.extend_from_slice(&self.keys);
-        let packed = packer.compress(&body).map_err(storage("compress records"))?;
-        let (codec, body) = if packed.len() < body.len() { (CODEC_ZSTD, packed) } else { (CODEC_NONE, body) };
-
-        let mut value = Vec::with_capacity(HEADER_BYTES + body.len());
-        value.extend_from_slice(&[BATCH_VERSION, codec, 0, 0]);
-        value.extend_from_slice(&(self.value_lens.len() as u32).to_le_bytes());
-        value.extend_from_slice(&appended_at_ms.to_le_bytes());
-        value.extend_from_slice(&(self.values.len() as u32).to_le_bytes());
-        value.extend_from_slice(&(self.keys.len() as u32).to_le_bytes());
-        let checksum = xxh3_64_with_seed(&body, xxh3_64(&value));
-        value.extend_from_slice(&checksum.to_le_bytes());
-        value.extend_from_slice(&body);
-        Ok(value)
-    }
-}
-
-struct BatchHeader {
-    codec: u8,
-    records: usize,
-    appended_at_ms: i64,
-    values_bytes: usize,
-    keys_bytes: usize,
-}
-
-impl BatchHeader {
-    /// Reads the header and checks the whole stored value against its checksum.
-    fn read(value: &[u8]) -> Result<Self, String> {
-        let Some((head, body)) = value.split_at_checked(HEADER_BYTES) else {
-            return Err(format!("a batch has {} bytes, fewer than its header", value.len()));
-        };
-        if head[0] != BATCH_VERSION {
-            return Err(format!("a batch is of version {}, this program reads {BATCH_VERSION}", head[0]));
-        }
-        let u32_at = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("4 bytes"));
-        let u64_at = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("8 bytes"));
-        if u64_at(24) != xxh3_64_with_seed(body, xxh3_64(&head[..24])) {
-            return Err("a batch does not match its checksum".into());
-        }
-        Ok(Self {
-            codec: head[1],
-            records: u32_at(4) as usize,
-            appended_at_ms: u64_at(8) as i64,
-            values_bytes: u32_at(16) as usize,
-            keys_bytes: u32_at(20) as usize,
-        })
-    }
-}
-
-fn unpack(
-    value: &[u8],
-    first_offset: u64,
-    unpacker: &mut zstd::bulk::Decompressor<'_>,
-) -> Result<Chunk, String> {
-    let header = BatchHeader::read(value)?;
-    let lens_bytes = 8 * header.records;
-    let body_bytes = lens_bytes + header.values_bytes + header.keys_bytes;
-    let packed = &value[HEADER_BYTES..];
-    let body = match header.codec {
-        CODEC_NONE => packed.to_vec(),
-        CODEC_ZSTD => unpacker.decompress(packed, body_bytes).map_err(|error| format!("zstd: {error}"))?,
-        codec => return Err(format!("a batch has the unknown codec {codec}")),
-    };
-    if body.len() != body_bytes {
-        return Err(format!("a batch unpacks to {} bytes instead of {body_bytes}", body.len()));
-    }
-    let mut end = 0;
-    let mut spans = Vec::with_capacity(header.records);
-    for len in body[..4 * header.records].as_chunks::<4>().0 {
-        let start = end;
-        end += u32::from_le_bytes(*len);
-        spans.push((start, end));
-    }
-    if end as usize != header.values_bytes {
-        return Err(format!("a batch's records add up to {end} bytes instead of {}", header.values_bytes));
-    }
-    let bytes = Buffer::from_vec(body).slice_with_length(lens_bytes, header.values_bytes);
-    Ok(Chunk { first_offset, appended_at_ms: header.appended_at_ms, bytes, spans, oversized: Vec::new() })
-}
-
-/// Big-endian, so that the batches of a partition lie together and in order.
-fn batch_key(topic: u32, partition: u32, first_offset: u64) -> [u8; 16] {
-    (u128::from(topic) << 96 | u128::from(partition) << 64 | u128::from(first_offset)).to_be_bytes()
-}
-
-fn first_offset(key: &[u8]) -> Option<u64> {
-    Some(u128::from_be_bytes(key.try_into().ok()?) as u64)
-}
-
 fn batches_keyspace() -> KeyspaceCreateOptions {
     // Values apart from keys: compaction then moves 16-byte keys, never the records. They are
     // compressed already.
@@ -719,86 +593,6 @@ fn recover(topics: &Keyspace, batches: &Keyspace) -> Result<BTreeMap<String, Arc
     Ok(by_name)
 }
 
-const FORMAT: u32 = 1;
-const FORMAT_LINE: &str = "headsup event log, format ";
-
-/// Whether the folder holds a log; not if it is empty.
-fn check_format(path: &Path) -> Result<bool, LogError> {
-    let refuse = |problem: String| Err(LogError::Format { path: path.into(), problem });
-    let file = path.join("FORMAT");
-    match fs::read_to_string(&file) {
-        Ok(text) => {
-            match text.trim_end().strip_prefix(FORMAT_LINE).and_then(|version| version.parse::<u32>().ok()) {
-                Some(FORMAT) => Ok(true),
-                Some(later) => refuse(format!(
-                    "it has format {later}, this program knows {FORMAT}; open it with the headsup that wrote it, or a newer one"
-                )),
-                None => refuse(format!(
-                    "its FORMAT file says {:?}; restore the folder from a copy",
-                    shortened(&text)
-                )),
-            }
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            for entry in fs::read_dir(path).map_err(io_error("list the folder", path))? {
-                let name = entry.map_err(io_error("list the folder", path))?.file_name();
-                if name != "LOCK" && name != "FORMAT.new" {
-                    return refuse(format!(
-                        "it is not an event log (it holds {}); name an empty or new folder",
-                        Path::new(&name).display()
-                    ));
-                }
-            }
-            Ok(false)
-        }
-        Err(error) => Err(io_error("read", &file)(error)),
-    }
-}
-
-fn write_format(path: &Path) -> Result<(), LogError> {
-    let new = path.join("FORMAT.new");
-    let write = || {
-        let mut file = File::create(&new)?;
-        writeln!(file, "{FORMAT_LINE}{FORMAT}")?;
-        file.sync_all()?;
-        fs::rename(&new, path.join("FORMAT"))?;
-        // The name is durable only when the folder is.
-        if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
-    };
-    write().map_err(io_error("write", &new))
-}
-
-/// Takes the folder for this process, until the file is closed; the operating system lets go of
-/// it after a crash.
-fn lock(path: &Path) -> Result<File, LogError> {
-    let name = path.join("LOCK");
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&name)
-        .map_err(io_error("open", &name))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let told = (&mut file).take(200).read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
-            let holder = if told { shortened(holder.trim()) } else { "another process".into() };
-            return Err(LogError::Held { path: path.into(), holder });
-        }
-        Err(TryLockError::Error(error)) => return Err(io_error("lock", &name)(error)),
-    }
-    let program = std::env::current_exe().ok();
-    let program =
-        program.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-    let holder =
-        format!("process {} ({})\n", std::process::id(), program.as_deref().unwrap_or("unknown program"));
-    let written = file.set_len(0).and_then(|()| file.write_all(holder.as_bytes()));
-    written.map_err(io_error("write", &name))?;
-    Ok(file)
-}
-
 impl Record<'_> {
     fn bytes(&self) -> usize {
         self.key.len() + self.value.len()
@@ -843,66 +637,5 @@ fn with_sources(error: &LogError) -> String {
 impl fmt::Debug for EmbeddedLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmbeddedLog").field("options", &self.shared.options).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn batch() -> Batch {
-        let mut batch = Batch::default();
-        for (key, value) in [("c-1", "{}"), ("", ""), ("c-2", "{\"id\":\"e\"}")] {
-            batch.push(&Record { key: key.as_bytes(), value: value.as_bytes() });
-        }
-        batch
-    }
-
-    fn values(chunk: &Chunk) -> Vec<&str> {
-        let record = |index| std::str::from_utf8(chunk.record(index)).unwrap();
-        (0..chunk.spans.len()).map(record).collect()
-    }
-
-    /// A batch as version 1 wrote it, for as long as there are such logs.
-    const STORED_V1: &[u8] =
-        b"\x01\x00\x00\x00\x03\x00\x00\x00{h\xe5\xcf\x8b\x01\x00\x00\x0c\x00\x00\x00\x06\x00\x00\x00\
-        \xa7\x85\xb13\"\x13\x12\xd1\x02\x00\x00\x00\x00\x00\x00\x00\n\x00\x00\x00\
-        \x03\x00\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00{}{\"id\":\"e\"}c-1c-2";
-
-    #[test]
-    fn a_batch_of_version_1() {
-        let packed = batch().pack(1_700_000_000_123, &mut zstd::bulk::Compressor::new(1).unwrap());
-        let packed = packed.unwrap();
-        assert_eq!(packed.escape_ascii().to_string(), STORED_V1.escape_ascii().to_string());
-        let mut unpacker = zstd::bulk::Decompressor::new().unwrap();
-        let chunk = unpack(STORED_V1, 7, &mut unpacker).unwrap();
-        assert_eq!((chunk.first_offset, chunk.appended_at_ms), (7, 1_700_000_000_123));
-        assert_eq!(values(&chunk), ["{}", "", "{\"id\":\"e\"}"]);
-    }
-
-    #[test]
-    fn a_damaged_batch_is_noticed() {
-        let mut packer = zstd::bulk::Compressor::new(1).unwrap();
-        let mut unpacker = zstd::bulk::Decompressor::new().unwrap();
-        let mut large = batch();
-        large.push(&Record { key: b"k", value: &[b'x'; 500] });
-        for batch in [batch(), large] {
-            let stored = batch.pack(5, &mut packer).unwrap();
-            unpack(&stored, 0, &mut unpacker).unwrap();
-            for at in 0..stored.len() {
-                let mut damaged = stored.clone();
-                damaged[at] ^= 0x10;
-                assert!(unpack(&damaged, 0, &mut unpacker).is_err(), "byte {at}");
-                assert!(unpack(&stored[..at], 0, &mut unpacker).is_err(), "cut at {at}");
-            }
-        }
-    }
-
-    #[test]
-    fn batch_keys_are_in_the_order_of_offsets() {
-        let keys = [(0, 0, 0), (0, 0, 1), (0, 0, 300), (0, 1, 0), (1, 0, 0), (1, 0, u64::MAX)];
-        let keys = keys.map(|(topic, partition, offset)| batch_key(topic, partition, offset));
-        assert!(keys.is_sorted());
-        assert_eq!(keys.map(|key| first_offset(&key)), [0, 1, 300, 0, 0, u64::MAX].map(Some));
     }
 }
