@@ -25,7 +25,7 @@ use crate::log::{Chunk, LogError};
 /// How [`Lines`] cuts what it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinesOptions {
-    /// About how many bytes a chunk has (default 1 MiB; 4 KiB to 256 MiB).
+    /// About how many bytes a chunk has (default 256 KiB; 4 KiB to 256 MiB).
     pub chunk_bytes: usize,
     /// The longest line that is taken whole, without its line end (default 16 MiB; at most 1
     /// GiB).
@@ -34,7 +34,7 @@ pub struct LinesOptions {
 
 impl Default for LinesOptions {
     fn default() -> Self {
-        Self { chunk_bytes: 1 << 20, line_bytes_max: 16 << 20 }
+        Self { chunk_bytes: 256 << 10, line_bytes_max: 16 << 20 }
     }
 }
 
