@@ -388,14 +388,7 @@ impl Parser<'_> {
             cells.push(Cell::GroupingId);
         }
         cells.extend((0..aggregate.aggr_expr.len()).map(Cell::Aggregate));
-        let aggregated: SchemaRef = Arc::new(Schema::new(
-            aggregate
-                .schema
-                .fields()
-                .iter()
-                .map(|field| field.as_ref().clone().with_nullable(true))
-                .collect::<Vec<_>>(),
-        ));
+        let aggregated: SchemaRef = nullable(&aggregate.schema);
 
         let mut aggregates = Vec::new();
         for expr in &aggregate.aggr_expr {
@@ -596,14 +589,7 @@ impl Parser<'_> {
                 Ok(branches)
             }
             LogicalPlan::Projection(projection) => {
-                let schema: SchemaRef = Arc::new(Schema::new(
-                    projection
-                        .schema
-                        .fields()
-                        .iter()
-                        .map(|field| field.as_ref().clone().with_nullable(true))
-                        .collect::<Vec<_>>(),
-                ));
+                let schema: SchemaRef = nullable(&projection.schema);
                 let mut branches = self.branches(&projection.input, state)?;
                 for branch in &mut branches {
                     let exprs = projection
@@ -721,6 +707,12 @@ fn window_call(expr: &Expr) -> Option<(&str, &[Expr])> {
         }
         _ => None,
     }
+}
+
+/// The columns of `schema`, any of which may be NULL.
+fn nullable(schema: &DFSchema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 fn grouping_sets(group: &[Expr]) -> Result<Vec<Vec<Expr>>, DataFusionError> {

@@ -22,10 +22,10 @@ use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
-
-use crate::definition::{Cell, Kpi, Step};
 use headsup_operators::facts::Table;
 use headsup_operators::{Windows, WindowsError};
+
+use crate::definition::{Cell, Kpi, Step};
 
 /// The state of one KPI: partial aggregates per pane, and what each window has
 /// shown.
