@@ -68,8 +68,8 @@ pub enum Applied {
 pub struct Contacts {
     limits: ContactLimits,
     names: Names,
-    /// Conversation id to its place in `conversations`.
-    index: HashTable<u32>,
+    /// What stands for each conversation, and its place in `conversations`.
+    index: HashTable<(u128, u32)>,
     conversations: Vec<Conversation>,
     free: Vec<u32>,
     /// When to look at a conversation again: not after it is due, but maybe
@@ -95,9 +95,12 @@ struct Names {
 const INLINE_BYTES_MAX: u32 = 12;
 
 impl Names {
+    const INBOUND: Name = 1;
+
     fn new() -> Self {
         let mut names = Self::default();
         names.number("");
+        names.number("inbound");
         names
     }
 
@@ -232,7 +235,7 @@ impl Contacts {
     /// The place of the conversation, if it is remembered.
     #[inline]
     pub fn find(&self, key: u128) -> Option<u32> {
-        self.index.find(key as u64, |&slot| self.conversations[slot as usize].key == key).copied()
+        self.index.find(key as u64, |entry| entry.0 == key).map(|entry| entry.1)
     }
 
     /// Applies one event, whose turn is at `now_ms`, of the conversation with this key.
@@ -404,7 +407,7 @@ impl Contacts {
         };
         names.update(&mut contact.shop, events, Text::Shop, row);
         names.update(&mut contact.channel, events, Text::Channel, row);
-        contact.origin = names.number("inbound");
+        contact.origin = Names::INBOUND;
         let id = events.text(Text::Subject, row).into();
         let conversation = Conversation { key, id, phase: Phase::Open, due_ms: now_ms, contact };
         // What can only follow a contact that has been forgotten does not begin one.
@@ -424,7 +427,7 @@ impl Contacts {
         ) {
             conversations[slot as usize].phase = Phase::Over;
         }
-        index.insert_unique(key as u64, slot, |&slot| conversations[slot as usize].key as u64);
+        index.insert_unique(key as u64, (key, slot), |entry| entry.0 as u64);
         let ContactLimits { idle_ms, served_ms, queue_ms, wrap_ms, linger_ms } = *limits;
         let soonest_ms = idle_ms.min(served_ms).min(queue_ms).min(wrap_ms).min(linger_ms).max(1);
         timers.push(Reverse((now_ms.saturating_add(soonest_ms), slot)));
@@ -449,7 +452,7 @@ impl Contacts {
             changed = true;
             match conversation.phase {
                 Phase::Over => {
-                    if let Ok(entry) = self.index.find_entry(conversation.key as u64, |&other| other == slot)
+                    if let Ok(entry) = self.index.find_entry(conversation.key as u64, |other| other.1 == slot)
                     {
                         entry.remove();
                     }

@@ -31,8 +31,7 @@ impl Dedup {
         xxh3_128_with_seed(id.as_bytes(), xxh3_64(source.as_bytes()))
     }
 
-    /// Whether the event with this key is here for the first time. `now_ms` is the
-    /// partition's watermark.
+    /// Whether the event with this key is here for the first time. `now_ms` is its turn.
     #[inline]
     pub fn first(&mut self, key: u128, now_ms: i64) -> bool {
         let begun_ms = *self.begun_ms.get_or_insert(now_ms);

@@ -227,18 +227,13 @@ impl Pipeline {
             let time_ms = reorder.current().time_ms(row);
             // A copy must not move time, nor be called late, nor something late be
             // remembered.
-            let before = *clock;
             match clock.place(time_ms) {
                 Placed::TooLate => accounting.late += 1,
-                Placed::At(at_ms) => {
-                    let now_ms = clock.watermark_ms().unwrap_or(time_ms);
-                    if dedup.first(key, now_ms) {
-                        reorder.hold(row, at_ms, at_ms > time_ms);
-                    } else {
-                        *clock = before;
-                        accounting.duplicate += 1;
-                    }
+                Placed::At(at_ms) if dedup.first(key, at_ms) => {
+                    clock.see(time_ms);
+                    reorder.hold(row, at_ms, at_ms > time_ms);
                 }
+                Placed::At(_) => accounting.duplicate += 1,
             }
         }
         if let Some(started) = started {

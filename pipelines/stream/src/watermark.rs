@@ -34,22 +34,25 @@ impl PartitionClock {
         self.latest_ms.map(|latest| latest.saturating_sub(self.disorder_ms_max))
     }
 
-    /// Takes in an event of this time and says when its turn is.
+    /// When the turn of an event of this time is.
     #[inline]
-    pub fn place(&mut self, time_ms: i64) -> Placed {
-        let placed = match self.watermark_ms() {
+    pub fn place(&self, time_ms: i64) -> Placed {
+        match self.watermark_ms() {
             Some(watermark) if time_ms < watermark => {
                 if time_ms < watermark.saturating_sub(self.lateness_ms_max) {
-                    return Placed::TooLate;
+                    Placed::TooLate
+                } else {
+                    Placed::At(watermark)
                 }
-                Placed::At(watermark)
             }
             _ => Placed::At(time_ms),
-        };
-        if self.latest_ms.is_none_or(|latest| time_ms > latest) {
-            self.latest_ms = Some(time_ms);
         }
-        placed
+    }
+
+    /// Takes in an event of this time.
+    #[inline]
+    pub fn see(&mut self, time_ms: i64) {
+        self.latest_ms = Some(self.latest_ms.map_or(time_ms, |latest| latest.max(time_ms)));
     }
 }
 
@@ -61,7 +64,13 @@ mod tests {
     fn late_is_what_is_behind_the_watermark() {
         let mut clock = PartitionClock::new(2, 10);
         assert_eq!(clock.watermark_ms(), None);
-        let turns: Vec<_> = [100, 98, 97, 120, 119, 108, 107, 121].map(|t| clock.place(t)).into();
+        let turns: Vec<_> = [100, 98, 97, 120, 119, 108, 107, 121]
+            .map(|time_ms| {
+                let placed = clock.place(time_ms);
+                clock.see(time_ms);
+                placed
+            })
+            .into();
         use Placed::*;
         assert_eq!(turns, [At(100), At(98), At(98), At(120), At(119), At(118), TooLate, At(121)]);
         assert_eq!(clock.watermark_ms(), Some(119));
