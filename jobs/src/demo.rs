@@ -85,6 +85,7 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
         config: Config { store_flush_ms: 5_000, ..config },
         kpis,
         data: place.data.clone(),
+        from_start: true,
         until_end: false,
         profile: false,
     };

@@ -26,6 +26,10 @@ pub struct RunArgs {
     /// still open are given up, every window is final
     #[arg(long)]
     until_end: bool,
+    /// Compute everything again from the beginning of the log, instead of going on where
+    /// the last run has ended
+    #[arg(long, conflicts_with = "input")]
+    from_start: bool,
     /// Compute the KPIs in this folder instead of those built in
     #[arg(long, value_name = "DIR")]
     kpis: Option<PathBuf>,
@@ -60,8 +64,14 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let board = Arc::new(Board::new(&kpis, config.metrics_series_max));
     let stop = stop_on_signal()?;
     let listen = config.http_listen.clone();
-    let job =
-        Job { config, kpis, data: args.place.data.clone(), until_end: args.until_end, profile: args.profile };
+    let job = Job {
+        config,
+        kpis,
+        data: args.place.data.clone(),
+        from_start: args.from_start,
+        until_end: args.until_end,
+        profile: args.profile,
+    };
     let input = if args.input.is_empty() {
         let log = args.place.log()?;
         make_topics(&log, job.config.log_partitions)?;
@@ -129,6 +139,9 @@ fn watch(board: Arc<Board>, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()
 /// Prints the account to standard error, and fails loudly if it does not add up.
 pub fn summary(report: &Report, drained: bool) {
     let total = report.accounting();
+    if let Some(records) = report.resumed {
+        eprintln!("went on from a checkpoint, after {} records", thousands(records));
+    }
     eprintln!("{total}");
     for (name, count) in &report.refused {
         if *count > 0 {
@@ -147,6 +160,15 @@ pub fn summary(report: &Report, drained: bool) {
         for (name, time) in &report.profile {
             let seconds = time.as_secs_f64();
             eprintln!("  {name:<9} {seconds:>8.3} s {:>5.1} %", 100.0 * seconds / sum.max(1e-9));
+        }
+        let stalls = report.stalls;
+        if stalls.count > 0 {
+            let mean_ms = 1e3 * stalls.sum / stalls.count as f64;
+            eprintln!(
+                "for {} checkpoints the operators stood still {mean_ms:.1} ms on average, {:.1} ms at most",
+                stalls.count,
+                1e3 * stalls.max
+            );
         }
     }
     if drained {

@@ -350,3 +350,170 @@ fn dependencies_are_as_drawn() {
         assert!(actual.contains(edge), "{} does not use {}, as drawn", edge.1, edge.0);
     }
 }
+
+/// A day of a small shop in a log of many small batches, in `folder`/headsup-data.
+fn small_log(folder: &Path) {
+    use headsup_connectors::{EmbeddedLog, EmbeddedOptions, EventLog, Record};
+    let args = ["simulate", "--customers", "4000", "--days", "1", "--out", "day.jsonl"];
+    ok(folder, &args);
+    let events = std::fs::read_to_string(folder.join("day.jsonl")).expect("written");
+    let log = EmbeddedLog::open(folder.join("headsup-data/log"), EmbeddedOptions::default()).expect("a log");
+    for topic in ["conversations", "orders"] {
+        log.create_topic(topic, 2).expect("made");
+    }
+    let mut lines: Vec<&str> = events.lines().collect();
+    lines.insert(lines.len() / 2, "not json");
+    for some in lines.chunks(100) {
+        for (topic, orders) in [("conversations", false), ("orders", true)] {
+            let here = some.iter().filter(|line| line.contains(r#""type":"order."#) == orders);
+            let key = |line: &str| {
+                let at = line.find("customer_id").unwrap_or(0);
+                line.as_bytes()[at..line.len().min(at + 24)].to_vec()
+            };
+            let keyed: Vec<_> = here.map(|line| (key(line), line.as_bytes())).collect();
+            let records: Vec<_> = keyed.iter().map(|(key, value)| Record { key, value }).collect();
+            log.append(topic, &records).expect("appended");
+        }
+    }
+}
+
+/// Every row of every table, sorted.
+fn all_rows(folder: &Path) -> Vec<String> {
+    let mut rows = Vec::new();
+    for table in [
+        "contacts",
+        "rounds",
+        "ratings",
+        "queue",
+        "orders",
+        "quarantine",
+        "kpi_history.aht",
+        "kpi_history.csat",
+    ] {
+        let out = csv(folder, &format!("SELECT * FROM {table}"));
+        rows.extend(out.lines().map(|line| format!("{table} {line}")));
+    }
+    rows.sort();
+    rows
+}
+
+const UNTIL_END: &[&str] = &["run", "--kpis", "two", "--config", "often.toml", "--until-end"];
+
+fn two_kpis(folder: &Path) {
+    std::fs::create_dir(folder.join("two")).expect("made");
+    for kpi in ["aht", "csat"] {
+        let sql = concat!(env!("CARGO_MANIFEST_DIR"), "/../sql/kpis/");
+        std::fs::copy(format!("{sql}{kpi}.sql"), folder.join(format!("two/{kpi}.sql"))).expect("copied");
+    }
+    std::fs::write(folder.join("often.toml"), "[store]\nflush = \"100ms\"\n").expect("written");
+}
+
+/// Kills the process at as many moments as `HEADSUP_TEST_KILLS` says (10) and then lets it
+/// finish.
+#[test]
+fn killed_at_any_moment_the_tables_are_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    small_log(folder);
+    two_kpis(folder);
+    let (_, account) = ok(folder, UNTIL_END);
+    let account = account.lines().find(|line| line.contains("= applied")).expect("an account").to_owned();
+    assert!(account.contains("quarantined 1 "), "{account}");
+    let expected = all_rows(folder);
+    assert!(expected.len() > 10_000, "{}", expected.len());
+    let checkpoint = folder.join("headsup-data/checkpoint");
+    assert!(!checkpoint.exists(), "all windows are final; there is nothing to go on from");
+
+    let kills: u64 = std::env::var("HEADSUP_TEST_KILLS").map_or(10, |n| n.parse().expect("a number"));
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_nanos();
+    let mut dice = seed as u64;
+    let mut resumed = 0;
+    for _ in 0..kills {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        resumed += u64::from(checkpoint.exists());
+        let mut run = Command::new(env!("CARGO_BIN_EXE_headsup"))
+            .args(UNTIL_END)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary was built");
+        std::thread::sleep(Duration::from_millis(100 + (dice >> 33) % 900));
+        run.kill().expect("killed, or over");
+        run.wait().expect("over");
+    }
+    assert!(resumed > 0 || kills < 5, "no run went on from a checkpoint: nothing was tested");
+    let (_, again) = ok(folder, UNTIL_END);
+    assert!(again.contains(&account), "{account}\n{again}");
+    assert!(all_rows(folder) == expected, "rows differ; killed {kills} times, seed {seed}");
+    assert!(!checkpoint.exists());
+}
+
+#[test]
+fn a_run_goes_on_where_it_was_stopped_and_says_why_it_cannot() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    small_log(folder);
+    two_kpis(folder);
+    std::fs::write(
+        folder.join("often.toml"),
+        "[store]\nflush = \"100ms\"\n[http]\nlisten = \"127.0.0.1:0\"\n[time]\nheartbeat = \"1h\"\n",
+    )
+    .expect("written");
+    ok(folder, UNTIL_END);
+    let expected = all_rows(folder);
+    let file = || {
+        let folder = std::fs::read_dir(folder.join("headsup-data/checkpoint"));
+        folder
+            .ok()?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| path.extension().is_some_and(|e| e == "ckpt"))
+    };
+    let interrupted = || {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_headsup"))
+            .args(["run", "--kpis", "two", "--config", "often.toml"])
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary was built");
+        let begun = Instant::now();
+        while file().is_none() && begun.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let stop = Command::new("kill").args(["-INT", &run.id().to_string()]).status().expect("kill");
+        assert!(stop.success());
+        assert!(run.wait().expect("over").success());
+    };
+    interrupted();
+    let path = file().expect("a checkpoint");
+
+    // Another definition, another format, another byte: each is told, and nothing changes.
+    let sql = std::fs::read_to_string(folder.join("two/aht.sql")).expect("read");
+    std::fs::write(folder.join("two/aht.sql"), sql.replace("proactive", "nobody")).expect("written");
+    let message = fails(folder, UNTIL_END, 1);
+    assert!(message.contains("this has changed: KPI aht; undo that, or"), "{message}");
+    std::fs::write(folder.join("two/aht.sql"), sql).expect("written");
+    let whole = std::fs::read(&path).expect("read");
+    for (place, told) in
+        [(8, "is of format"), (whole.len() - 1, "do not match their hash"), (0, "no checkpoint")]
+    {
+        let mut spoiled = whole.clone();
+        spoiled[place] ^= 1;
+        std::fs::write(&path, spoiled).expect("written");
+        let message = fails(folder, UNTIL_END, 1);
+        assert!(message.contains(told) && message.contains("--from-start"), "{message}");
+    }
+    std::fs::write(&path, &whole).expect("written");
+
+    let (_, err) = ok(folder, UNTIL_END);
+    assert!(err.contains("went on from a checkpoint"), "{err}");
+    assert!(all_rows(folder) == expected, "after an interruption");
+
+    interrupted();
+    let mut from_start = UNTIL_END.to_vec();
+    from_start.push("--from-start");
+    let (_, err) = ok(folder, &from_start);
+    assert!(!err.contains("went on from a checkpoint"), "{err}");
+    assert!(all_rows(folder) == expected, "from the start");
+}

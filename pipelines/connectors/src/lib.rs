@@ -11,11 +11,13 @@
 //! - [`lines`]: JSON-lines files (plain, gzip, zstd) and standard input.
 //! - [`store`]: tables as Parquet files.
 
+pub mod checkpoint;
 pub mod embedded;
 pub mod lines;
 pub mod log;
 pub mod store;
 
+pub use checkpoint::{CheckpointError, Checkpoints};
 pub use embedded::{EmbeddedLog, EmbeddedOptions};
 pub use lines::{Lines, LinesOptions};
 pub use log::{Chunk, EventLog, LogError, Reader, Record, Topic, check_topic_name, partition_of};

@@ -111,6 +111,42 @@ impl Store {
         Ok(any)
     }
 
+    /// Goes on after file `next - 1`: later ones are of rows that are going to come
+    /// again, and are removed. `rows` is how many were written before, by table.
+    ///
+    /// # Errors
+    /// A file that cannot be removed.
+    pub fn resume(
+        &mut self,
+        folders: &[&str],
+        next: u64,
+        rows: BTreeMap<String, u64>,
+    ) -> Result<(), StoreError> {
+        for folder in folders {
+            walk(&self.root.join(folder), &mut |path, name| {
+                let number = name.trim_start_matches('.').strip_prefix("part-");
+                let number = number.and_then(|rest| rest.split('.').next()).map(str::parse::<u64>);
+                match number {
+                    Some(Ok(number)) if number >= next || name.ends_with(".partial") => {
+                        fs::remove_file(&path).map_err(|source| StoreError::Io {
+                            action: "remove",
+                            path,
+                            source,
+                        })
+                    }
+                    _ => Ok(()),
+                }
+            })?;
+        }
+        (self.next, self.rows) = (next, rows);
+        Ok(())
+    }
+
+    /// The number of the next file.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Appends rows to `table` (a folder below the root, such as `facts/contacts`),
     /// dated by the time column `dated_by`; rows without it are dated 1970-01-01.
     ///
@@ -232,12 +268,14 @@ impl Part {
     fn close(mut self) -> Result<(), StoreError> {
         self.write()?;
         let Part { writer, partial, whole, .. } = self;
-        writer.close().map_err(|source| StoreError::Parquet { path: partial.clone(), source })?;
-        fs::rename(&partial, &whole).map_err(|source| StoreError::Io {
-            action: "complete",
-            path: whole,
-            source,
-        })
+        let file =
+            writer.into_inner().map_err(|source| StoreError::Parquet { path: partial.clone(), source })?;
+        let folder = whole.parent().unwrap_or(&whole);
+        // On disk under its name, before a checkpoint says that it is.
+        file.sync_all()
+            .and_then(|()| fs::rename(&partial, &whole))
+            .and_then(|()| File::open(folder)?.sync_all())
+            .map_err(|source| StoreError::Io { action: "complete", path: whole.clone(), source })
     }
 }
 
@@ -251,30 +289,36 @@ fn date(day: i64) -> String {
 /// # Errors
 /// A folder that cannot be read; a missing one has no files.
 pub fn table_files(root: &Path, table: &str) -> Result<Vec<PathBuf>, StoreError> {
-    fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), StoreError> {
-        let of = |source| StoreError::Io { action: "read", path: folder.to_owned(), source };
-        let entries = match fs::read_dir(folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            other => other.map_err(of)?,
-        };
-        for entry in entries {
-            let path = entry.map_err(of)?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name.starts_with('.') {
-                continue;
-            }
-            if path.is_dir() {
-                walk(&path, files)?;
-            } else if name.ends_with(".parquet") {
-                files.push(path);
-            }
+    let mut files = Vec::new();
+    walk(&root.join(table), &mut |path, name| {
+        if !name.starts_with('.') && name.ends_with(".parquet") {
+            files.push(path);
         }
         Ok(())
-    }
-    let mut files = Vec::new();
-    walk(&root.join(table), &mut files)?;
+    })?;
     files.sort();
     Ok(files)
+}
+
+/// Calls `visit` with the path and name of every file below a folder, if there is one.
+fn walk(
+    folder: &Path,
+    visit: &mut impl FnMut(PathBuf, &str) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let of = |source| StoreError::Io { action: "read", path: folder.to_owned(), source };
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(of)?,
+    };
+    for entry in entries {
+        let path = entry.map_err(of)?.path();
+        if path.is_dir() {
+            walk(&path, visit)?;
+        } else if let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) {
+            visit(path, &name)?;
+        }
+    }
+    Ok(())
 }
 
 /// The rows of a table in batches, file by file.
@@ -285,9 +329,13 @@ pub fn read_table(
     root: &Path,
     table: &str,
 ) -> Result<impl Iterator<Item = Result<RecordBatch, StoreError>> + use<>, StoreError> {
+    Ok(read_files(table_files(root, table)?))
+}
+
+/// The rows of files in batches, file by file.
+pub fn read_files(files: Vec<PathBuf>) -> impl Iterator<Item = Result<RecordBatch, StoreError>> {
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-    let files = table_files(root, table)?;
-    Ok(files.into_iter().flat_map(|path| {
+    files.into_iter().flat_map(|path| {
         let path = Arc::new(path);
         let of_parquet = {
             let path = path.clone();
@@ -305,5 +353,5 @@ pub fn read_table(
             Err(error) => Box::new(std::iter::once(Err(error))),
         };
         batches
-    }))
+    })
 }

@@ -1,4 +1,5 @@
 use arrow::array::{Array, BooleanArray, Int64Array, StringViewArray};
+use serde::{Deserialize, Serialize};
 
 use crate::EventType;
 
@@ -36,7 +37,7 @@ impl Text {
 }
 
 /// Who wrote a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
     /// The customer.
     Customer,
@@ -102,7 +103,79 @@ pub struct EventBatch {
     pub(crate) flags: [Option<BooleanArray>; Flag::COUNT],
 }
 
+/// One event by itself, to be saved. Columns are numbered as in [`Text`], [`Number`] and
+/// [`Flag`]; what the event does not have is left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedEvent {
+    kind: String,
+    role: Option<Role>,
+    time_ms: i64,
+    known_ms: i64,
+    texts: Vec<(u8, String)>,
+    numbers: Vec<(u8, i64)>,
+    flags: Vec<(u8, bool)>,
+}
+
 impl EventBatch {
+    /// A row by itself.
+    pub fn save(&self, row: usize) -> SavedEvent {
+        let texts = self.texts.iter().enumerate().filter_map(|(place, values)| {
+            let text = values.as_ref()?.value(row);
+            (!text.is_empty()).then(|| (place as u8, text.to_owned()))
+        });
+        let numbers = self.numbers.iter().enumerate().filter_map(|(place, values)| {
+            let values = values.as_ref().filter(|values| values.is_valid(row))?;
+            Some((place as u8, values.value(row)))
+        });
+        let flags = self.flags.iter().enumerate().filter_map(|(place, values)| {
+            let values = values.as_ref().filter(|values| values.is_valid(row))?;
+            Some((place as u8, values.value(row)))
+        });
+        SavedEvent {
+            kind: self.kinds[row].name().to_owned(),
+            role: self.roles[row],
+            time_ms: self.times_ms[row],
+            known_ms: self.known_ms[row],
+            texts: texts.collect(),
+            numbers: numbers.collect(),
+            flags: flags.collect(),
+        }
+    }
+
+    /// Saved rows as a batch. `None` if one of them is of a type that is not known.
+    pub fn restore<'e>(saved: impl Iterator<Item = &'e SavedEvent>) -> Option<Self> {
+        let saved: Vec<&SavedEvent> = saved.collect();
+        let kinds = saved.iter().map(|event| EventType::parse(event.kind.as_bytes()));
+        let kinds = kinds.collect::<Option<Vec<_>>>()?;
+        let text = |place: u8| {
+            let of = |event: &&SavedEvent| event.texts.iter().find(|other| other.0 == place).cloned();
+            let texts: Vec<_> = saved.iter().map(of).collect();
+            texts.iter().any(Option::is_some).then(|| {
+                StringViewArray::from_iter_values(texts.into_iter().map(|text| text.unwrap_or_default().1))
+            })
+        };
+        let number = |place: u8| {
+            let of = |event: &&SavedEvent| event.numbers.iter().find(|other| other.0 == place).map(|n| n.1);
+            let numbers: Int64Array = saved.iter().map(of).collect();
+            (numbers.null_count() < saved.len()).then_some(numbers)
+        };
+        let flag = |place: u8| {
+            let of = |event: &&SavedEvent| event.flags.iter().find(|other| other.0 == place).map(|f| f.1);
+            let flags: BooleanArray = saved.iter().map(of).collect();
+            (flags.null_count() < saved.len()).then_some(flags)
+        };
+        Some(Self {
+            ranks: kinds.iter().zip(&saved).map(|(&kind, event)| rank(kind, event.role)).collect(),
+            kinds,
+            roles: saved.iter().map(|event| event.role).collect(),
+            times_ms: saved.iter().map(|event| event.time_ms).collect(),
+            known_ms: saved.iter().map(|event| event.known_ms).collect(),
+            texts: std::array::from_fn(|place| text(place as u8)),
+            numbers: std::array::from_fn(|place| number(place as u8)),
+            flags: std::array::from_fn(|place| flag(place as u8)),
+        })
+    }
+
     /// How many events.
     #[inline]
     pub fn len(&self) -> usize {
@@ -178,5 +251,14 @@ impl EventBatch {
     pub fn flag(&self, column: Flag, row: usize) -> Option<bool> {
         let values = self.flags[column as usize].as_ref()?;
         values.is_valid(row).then(|| values.value(row))
+    }
+}
+
+/// Events of the same millisecond apply by their type's place in the life cycle;
+/// an agent's message comes after the acceptance, a customer's before the queue.
+pub(crate) fn rank(kind: EventType, role: Option<Role>) -> u8 {
+    match (kind, role) {
+        (EventType::ConversationMessage, Some(Role::Agent)) => EventType::ConversationAccepted as u8 * 2 + 1,
+        _ => kind as u8 * 2,
     }
 }

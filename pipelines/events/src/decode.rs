@@ -3,7 +3,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanBuilder, Int64Builder, StringViewArray, make_view};
 use arrow::buffer::{Buffer, ScalarBuffer};
 
-use crate::batch::{EventBatch, Flag, Number, Role, Text};
+use crate::batch::{EventBatch, Flag, Number, Role, Text, rank};
 use crate::scan::{KIND, RECORDED, Raw, SPECVERSION, Scanner, TIME};
 use crate::strict::{Mistake, parse};
 use crate::time::Midnight;
@@ -475,15 +475,6 @@ fn string_view(views: Vec<u128>, buffers: &Arc<[Buffer]>) -> StringViewArray {
     // offset in buffer 0 (the chunk, which `buffers` keeps alive) or buffer 1, or
     // is inline; a view of 0 is the empty string.
     unsafe { StringViewArray::new_unchecked(ScalarBuffer::from(views), buffers.clone(), None) }
-}
-
-/// Events of the same millisecond apply by their type's place in the life cycle;
-/// an agent's message comes after the acceptance, a customer's before the queue.
-fn rank(kind: EventType, role: Option<Role>) -> u8 {
-    match (kind, role) {
-        (EventType::ConversationMessage, Some(Role::Agent)) => EventType::ConversationAccepted as u8 * 2 + 1,
-        _ => kind as u8 * 2,
-    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ mod shape;
 mod strict;
 mod time;
 
-pub use batch::{EventBatch, Flag, Number, Role, Text};
+pub use batch::{EventBatch, Flag, Number, Role, SavedEvent, Text};
 pub use chunk::Chunk;
 pub use decode::{Decoded, Decoder, Limits};
 pub use model::EventType;

@@ -23,7 +23,8 @@ use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use headsup_operators::facts::Table;
-use headsup_operators::{Windows, WindowsError};
+use headsup_operators::{Windows, WindowsError, pack, unpack};
+use serde::{Deserialize, Serialize};
 
 use crate::definition::{Cell, Kpi, Step};
 
@@ -56,13 +57,29 @@ struct Partial {
 }
 
 /// What a window has shown.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 struct Shown {
     revision: i64,
     /// Partials up to this one are in what was shown.
     sequence: u64,
     complete: bool,
     dirty: bool,
+}
+
+/// The state as it is saved.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    pending: Vec<u8>,
+    /// Per partial its pane and sequence; their keys and states are the batches of
+    /// `columns`.
+    partials: Vec<(i64, u64)>,
+    columns: Vec<u8>,
+    /// How many columns the state of each aggregate has.
+    widths: Vec<usize>,
+    windows: BTreeMap<i64, Shown>,
+    now_ms: Option<i64>,
+    sequence: u64,
+    refused: u64,
 }
 
 /// More partials than this in a pane are merged into one.
@@ -153,6 +170,64 @@ impl Windows for KpiWindows {
 
     fn refused(&self) -> u64 {
         self.refused
+    }
+
+    fn save(&self) -> Result<Vec<u8>, WindowsError> {
+        let partials =
+            || self.panes.iter().flat_map(|(pane, partials)| partials.iter().map(move |p| (pane, p)));
+        let columns = partials().map(|(_, partial)| partial.columns()).collect::<Result<Vec<_>>>()?;
+        let pending = match self.pending.as_slice() {
+            [] => Vec::new(),
+            [first, ..] => pack(&[concat_batches(&first.schema(), &self.pending)?])?,
+        };
+        let saved = Saved {
+            pending,
+            partials: partials().map(|(&pane, partial)| (pane, partial.sequence)).collect(),
+            columns: pack(&columns)?,
+            widths: partials().next().map_or(vec![], |(_, p)| p.states.iter().map(Vec::len).collect()),
+            windows: self.windows.clone(),
+            now_ms: self.now_ms,
+            sequence: self.sequence,
+            refused: self.refused,
+        };
+        Ok(postcard::to_stdvec(&saved)?)
+    }
+
+    fn restore(&mut self, saved: &[u8]) -> Result<(), WindowsError> {
+        let saved: Saved = postcard::from_bytes(saved)?;
+        self.pending = unpack(&saved.pending)?;
+        self.pending_rows = self.pending.iter().map(RecordBatch::num_rows).sum();
+        self.panes.clear();
+        let keys = self.kpi.keys.len();
+        for ((pane, sequence), batch) in saved.partials.into_iter().zip(unpack(&saved.columns)?) {
+            if saved.widths.len() != self.kpi.aggregates.len()
+                || batch.num_columns() != keys + saved.widths.iter().sum::<usize>()
+            {
+                return Err(format!("a state of another KPI than {}", self.kpi.name).into());
+            }
+            let (keys, mut states) = batch.columns().split_at(keys);
+            let mut of_aggregates = Vec::with_capacity(saved.widths.len());
+            for &width in &saved.widths {
+                let (state, rest) = states.split_at(width);
+                of_aggregates.push(state.to_vec());
+                states = rest;
+            }
+            let partial =
+                Partial { sequence, keys: keys.to_vec(), states: of_aggregates, rows: batch.num_rows() };
+            self.panes.entry(pane).or_default().push(partial);
+        }
+        self.windows = saved.windows;
+        (self.now_ms, self.sequence, self.refused) = (saved.now_ms, saved.sequence, saved.refused);
+        Ok(())
+    }
+}
+
+impl Partial {
+    /// Keys and states side by side.
+    fn columns(&self) -> Result<RecordBatch> {
+        let columns = self.keys.iter().chain(self.states.iter().flatten());
+        let named = columns.enumerate().map(|(place, column)| (place.to_string(), column.clone(), true));
+        Ok(RecordBatch::try_from_iter_with_nullable(named)?)
     }
 }
 

@@ -67,13 +67,20 @@ fn run(kpis: &[Arc<Kpi>], partitions: &[Vec<&str>], cut: usize) -> Result {
 }
 
 fn run_storing(kpis: &[Arc<Kpi>], partitions: &[Vec<&str>], cut: usize, store: &[Table]) -> Result {
-    let (result, refused) = run_refusing(kpis, partitions, cut, store);
+    let (result, refused) = run_refusing(kpis, partitions, cut, store, usize::MAX);
     assert_eq!(refused, 0);
     result
 }
 
-/// Also how many facts came for final windows only.
-fn run_refusing(kpis: &[Arc<Kpi>], partitions: &[Vec<&str>], cut: usize, store: &[Table]) -> (Result, u64) {
+/// Also how many facts came for final windows only. After every `lives` rounds of batches
+/// the pipeline is saved, and another one goes on.
+fn run_refusing(
+    kpis: &[Arc<Kpi>],
+    partitions: &[Vec<&str>],
+    cut: usize,
+    store: &[Table],
+    lives: usize,
+) -> (Result, u64) {
     let config = PipelineConfig {
         partitions: partitions.len(),
         disorder_ms_max: 2_000,
@@ -83,8 +90,11 @@ fn run_refusing(kpis: &[Arc<Kpi>], partitions: &[Vec<&str>], cut: usize, store: 
         store: store.to_vec(),
         profile: false,
     };
-    let windows = kpis.iter().map(|kpi| Box::new(KpiWindows::new(kpi.clone())) as Box<dyn Windows>);
-    let mut pipeline = Pipeline::new(config, windows.collect());
+    let fresh = || {
+        let windows = kpis.iter().map(|kpi| Box::new(KpiWindows::new(kpi.clone())) as Box<dyn Windows>);
+        Pipeline::new(config.clone(), windows.collect())
+    };
+    let mut pipeline = fresh();
     let mut decoder = Decoder::new(Limits::default(), Pipeline::columns());
     let mut result =
         Result { rows: vec![], history: vec![], facts: BTreeMap::new(), accounting: Accounting::default() };
@@ -105,7 +115,18 @@ fn run_refusing(kpis: &[Arc<Kpi>], partitions: &[Vec<&str>], cut: usize, store: 
         }
     };
     let longest = partitions.iter().map(Vec::len).max().unwrap_or(0);
-    for begin in (0..longest).step_by(cut) {
+    for (round, begin) in (0..longest).step_by(cut).enumerate() {
+        if round % lives == lives - 1 {
+            let saved = pipeline.save().expect("saved");
+            pipeline = fresh();
+            pipeline.restore(&saved).expect("restored");
+            assert_eq!(pipeline.save().expect("saved").len(), saved.len());
+            for (place, lines) in partitions.iter().enumerate() {
+                if begin >= lines.len() {
+                    pipeline.end(place);
+                }
+            }
+        }
         for (place, lines) in partitions.iter().enumerate() {
             let part = &lines[begin.min(lines.len())..(begin + cut).min(lines.len())];
             if !part.is_empty() {
@@ -239,7 +260,7 @@ fn a_window_shows_what_is_new_and_at_last_everything() {
 -- early: 20 seconds
 SELECT tumble(rated_at, INTERVAL '1 minute') AS period, shop, count(*) AS ratings, sum(score) AS points
 FROM ratings GROUP BY GROUPING SETS ((period), (period, shop))";
-    let kpi = Arc::new(Kpi::parse("scores.sql", "scores", sql).unwrap_or_else(|e| panic!("{e}")));
+    let kpis = [Arc::new(Kpi::parse("scores.sql", "scores", sql).unwrap_or_else(|e| panic!("{e}")))];
     let lines = [
         rating("00:00:05", "a", 5),
         rating("00:00:30", "b", 3),
@@ -251,8 +272,8 @@ FROM ratings GROUP BY GROUPING SETS ((period), (period, shop))";
         // Final windows take nothing: it is counted, and in no row.
         rating("00:00:55", "b", 1),
     ];
-    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    let (result, refused) = run_refusing(&[kpi], &[lines], 1, &[]);
+    let partitions = [lines.iter().map(String::as_str).collect()];
+    let (result, refused) = run_refusing(&kpis, &partitions, 1, &[], usize::MAX);
     let expected = "
         scores 00:00 00:01  NULL 1 5 1 false 00:00:20
         scores 00:00 00:01 shop a 1 5 1 false 00:00:20
@@ -275,4 +296,35 @@ FROM ratings GROUP BY GROUPING SETS ((period), (period, shop))";
     let short = |row: &String| row.replace("2026-03-02T", "").replace("Z", "").replace(":00 ", " ");
     assert_eq!(result.history.iter().map(short).collect::<Vec<_>>(), expected);
     assert_eq!(refused, 1);
+    // A new life after every event.
+    let (again, refused) = run_refusing(&kpis, &partitions, 1, &[], 1);
+    assert_eq!(again.history, result.history);
+    assert_eq!(refused, 1);
+}
+
+#[test]
+fn a_saved_state_goes_on_as_if_nothing_had_happened() {
+    let kpis = kpis();
+    let events = shuffled(&events(), 4);
+    let mut copies = events.clone();
+    copies.extend(events.iter().step_by(7).cloned());
+    copies.sort_by_key(|event| event.0);
+    let partitions = by_customer(&copies, 3);
+    let one = run(&kpis, &partitions, 40);
+    for lives in [1, 7] {
+        let (many, refused) = run_refusing(&kpis, &partitions, 40, &Table::ALL, lives);
+        assert_eq!(one.history, many.history, "a new life every {lives} batches");
+        assert_eq!(one.accounting, many.accounting);
+        assert_eq!(refused, 0);
+        for table in Table::ALL {
+            let rows = |result: &Result| {
+                let batches = result.facts.get(&table).map_or(&[][..], Vec::as_slice);
+                let texts = batches.iter().flat_map(|batch| {
+                    (0..batch.num_rows()).map(|row| text(table.name(), batch, row, batch.num_columns()))
+                });
+                texts.collect::<Vec<_>>()
+            };
+            assert!(rows(&one) == rows(&many), "facts of {}", table.name());
+        }
+    }
 }

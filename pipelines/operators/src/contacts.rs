@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 
 use hashbrown::{HashMap, HashTable};
 use headsup_events::{EventBatch, EventType, Flag, Number, Role, Text};
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::facts::{Rows, Table};
@@ -64,11 +65,13 @@ pub enum Applied {
 }
 
 /// The state of all conversations that are open or not yet forgotten.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Contacts {
+    #[serde(skip)]
     limits: ContactLimits,
     names: Names,
     /// What stands for each conversation, and its place in `conversations`.
+    #[serde(skip)]
     index: HashTable<(u128, u32)>,
     conversations: Vec<Conversation>,
     free: Vec<u32>,
@@ -82,7 +85,8 @@ pub struct Contacts {
 /// A shop, channel, skill, agent, … as a number. 0 is none.
 type Name = u32;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(from = "Vec<Box<str>>", into = "Vec<Box<str>>")]
 struct Names {
     texts: Vec<Box<str>>,
     /// The Arrow view of each text that came in an event and is short enough to be
@@ -93,6 +97,22 @@ struct Names {
 
 /// The longest text that an Arrow view holds whole, in bytes.
 const INLINE_BYTES_MAX: u32 = 12;
+
+impl From<Vec<Box<str>>> for Names {
+    fn from(texts: Vec<Box<str>>) -> Self {
+        let mut names = Self::default();
+        for text in &texts {
+            names.number(text);
+        }
+        names
+    }
+}
+
+impl From<Names> for Vec<Box<str>> {
+    fn from(names: Names) -> Self {
+        names.texts
+    }
+}
 
 impl Names {
     const INBOUND: Name = 1;
@@ -134,7 +154,7 @@ impl Names {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Phase {
     Open,
     /// Closed, and after-contact work goes on.
@@ -142,7 +162,7 @@ enum Phase {
     Over,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Conversation {
     /// Stands for the id: see [`Contacts::key`].
     key: u128,
@@ -153,7 +173,7 @@ struct Conversation {
     contact: Contact,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Contact {
     number: i64,
     customer: Box<str>,
@@ -223,6 +243,28 @@ impl Contacts {
             timers: BinaryHeap::new(),
             queue: queue.then(Queue::default),
         }
+    }
+
+    /// Goes on from a saved state, which has all but the limits and the index.
+    pub fn restore(&mut self, saved: Self) {
+        let Self { names, conversations, free, timers, queue, .. } = saved;
+        let forgotten: BTreeSet<u32> = free.iter().copied().collect();
+        self.index = HashTable::with_capacity(conversations.len());
+        for (slot, conversation) in conversations.iter().enumerate() {
+            let (key, slot) = (conversation.key, slot as u32);
+            if !forgotten.contains(&slot) {
+                self.index.insert_unique(key as u64, (key, slot), |entry| entry.0 as u64);
+            }
+        }
+        *self = Self {
+            limits: self.limits,
+            index: std::mem::take(&mut self.index),
+            names,
+            conversations,
+            free,
+            timers,
+            queue,
+        };
     }
 
     /// What a conversation is found by: a 128-bit hash (XXH3) of its id. Of a billion
@@ -675,7 +717,7 @@ impl Conversation {
 }
 
 /// Who waits for whom, and who is being served, now.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Queue {
     /// Per conversation, by its place: what it counts as.
     counted: Vec<Option<(Group, Standing)>>,
@@ -686,13 +728,13 @@ struct Queue {
 
 type Group = (Name, Name, Name);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Standing {
     Waiting(i64),
     Served,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Counts {
     waiting: BTreeSet<(i64, u32)>,
     served: i64,

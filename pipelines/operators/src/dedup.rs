@@ -2,6 +2,7 @@
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 /// The (`source`, `id`) of every event that could still come again and count.
@@ -16,6 +17,14 @@ pub struct Dedup {
     /// Keys since `begun_ms`, and those of the horizon before.
     current: HashTable<u128>,
     previous: HashTable<u128>,
+    begun_ms: Option<i64>,
+}
+
+/// What [`Dedup::save`] saves.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SavedDedup {
+    current: Vec<u128>,
+    previous: Vec<u128>,
     begun_ms: Option<i64>,
 }
 
@@ -51,6 +60,26 @@ impl Dedup {
                 true
             }
         }
+    }
+
+    /// The state, for a checkpoint.
+    pub fn save(&self) -> SavedDedup {
+        let keys = |table: &HashTable<u128>| table.iter().copied().collect();
+        SavedDedup { current: keys(&self.current), previous: keys(&self.previous), begun_ms: self.begun_ms }
+    }
+
+    /// Goes on from a saved state.
+    pub fn restore(&mut self, saved: SavedDedup) {
+        let table = |keys: Vec<u128>| {
+            let mut table = HashTable::with_capacity(keys.len());
+            for key in keys {
+                table.insert_unique(key as u64, key, |&other| other as u64);
+            }
+            table
+        };
+        self.current = table(saved.current);
+        self.previous = table(saved.previous);
+        self.begun_ms = saved.begun_ms;
     }
 
     /// How many keys are kept.

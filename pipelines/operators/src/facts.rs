@@ -6,6 +6,7 @@ use arrow::array::{
     ArrayRef, BooleanBuilder, Int64Builder, RecordBatch, StringViewBuilder, TimestampMicrosecondBuilder,
     new_null_array,
 };
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 /// The tables of facts.
@@ -211,6 +212,8 @@ pub struct Rows {
     columns: Vec<Column>,
     next: usize,
     rows: usize,
+    /// Rows that come before those.
+    earlier: Option<RecordBatch>,
 }
 
 #[derive(Debug)]
@@ -239,7 +242,7 @@ impl Rows {
                 Kind::Time => Column::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
             })
             .collect();
-        Self { table, schema: table.schema(), columns, next: 0, rows: 0 }
+        Self { table, schema: table.schema(), columns, next: 0, rows: 0, earlier: None }
     }
 
     /// The table.
@@ -249,12 +252,24 @@ impl Rows {
 
     /// How many rows are in.
     pub fn len(&self) -> usize {
-        self.rows
+        self.rows + self.earlier.as_ref().map_or(0, RecordBatch::num_rows)
     }
 
     /// Whether no rows are in.
     pub fn is_empty(&self) -> bool {
-        self.rows == 0
+        self.rows == 0 && self.earlier.is_none()
+    }
+
+    /// The rows so far as a batch; they stay in the builder.
+    pub fn save(&mut self) -> Option<RecordBatch> {
+        let rows = (!self.is_empty()).then(|| self.take());
+        self.earlier.clone_from(&rows);
+        rows
+    }
+
+    /// Goes on after saved rows.
+    pub fn restore(&mut self, rows: RecordBatch) {
+        self.earlier = Some(rows);
     }
 
     /// The next cell: a text, null if empty.
@@ -327,7 +342,13 @@ impl Rows {
                 Column::Unread => new_null_array(field.data_type(), rows),
             })
             .collect();
-        RecordBatch::try_new(self.schema.clone(), columns)
-            .expect("builders follow the schema they were made from")
+        let batch = RecordBatch::try_new(self.schema.clone(), columns)
+            .expect("builders follow the schema they were made from");
+        match self.earlier.take() {
+            None => batch,
+            Some(earlier) => {
+                concat_batches(&self.schema, [&earlier, &batch]).expect("rows of one table follow one schema")
+            }
+        }
     }
 }

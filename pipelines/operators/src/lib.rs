@@ -17,8 +17,10 @@ mod orders;
 pub mod facts;
 
 mod pipeline;
+mod saved;
 
 pub use contacts::{Applied, ContactFacts, ContactLimits, Contacts};
 pub use dedup::Dedup;
 pub use pipeline::{Output, Pipeline, PipelineConfig, Profile, Windows, WindowsError};
 pub use reorder::{Reorder, Turn};
+pub use saved::{pack, unpack};

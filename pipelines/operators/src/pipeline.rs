@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use headsup_events::{Decoded, EventType, Text};
 use headsup_stream::{Accounting, PartitionClock, Placed, gcd};
+use serde::{Deserialize, Serialize};
 
 use crate::contacts::{Applied, ContactFacts, ContactLimits, Contacts};
-use crate::dedup::Dedup;
+use crate::dedup::{Dedup, SavedDedup};
 use crate::facts::{Rows, Table};
 use crate::orders;
-use crate::reorder::Reorder;
+use crate::reorder::{Reorder, SavedTurn};
+use crate::saved::{pack, unpack};
 
 /// What the pipeline is made of. Durations in ms of event time.
 #[derive(Debug, Clone)]
@@ -71,6 +73,18 @@ pub trait Windows: fmt::Debug + Send {
 
     /// How many times a fact came for windows that were all final.
     fn refused(&self) -> u64;
+
+    /// The state, for a checkpoint.
+    ///
+    /// # Errors
+    /// A state that cannot be packed.
+    fn save(&self) -> Result<Vec<u8>, WindowsError>;
+
+    /// Goes on from what [`Windows::save`] of the same definition has saved.
+    ///
+    /// # Errors
+    /// Bytes of something else.
+    fn restore(&mut self, saved: &[u8]) -> Result<(), WindowsError>;
 }
 
 /// Why windows could not go on.
@@ -131,6 +145,25 @@ struct Partition {
     ended: bool,
 }
 
+/// All of the state between two batches.
+#[derive(Serialize, Deserialize)]
+struct Saved<C> {
+    partitions: Vec<SavedPartition>,
+    waiting: Vec<SavedTurn>,
+    contacts: C,
+    /// Per table, what has not been given out yet.
+    facts: Vec<Vec<u8>>,
+    next_tick_ms: i64,
+    windows: Vec<Vec<u8>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedPartition {
+    latest_ms: Option<i64>,
+    dedup: SavedDedup,
+    accounting: Accounting,
+}
+
 impl Pipeline {
     /// A pipeline that has seen nothing, with `windows` over its facts.
     pub fn new(config: PipelineConfig, windows: Vec<Box<dyn Windows>>) -> Self {
@@ -176,6 +209,64 @@ impl Pipeline {
             profile: Profile::default(),
             config,
         }
+    }
+
+    /// The state, for a checkpoint. To call between [`Pipeline::advance`] and the next
+    /// [`Pipeline::push`]; what has come out before is not in it.
+    ///
+    /// # Errors
+    /// A state that cannot be packed.
+    pub fn save(&mut self) -> Result<Vec<u8>, WindowsError> {
+        let partition = |partition: &Partition| SavedPartition {
+            latest_ms: partition.clock.latest_ms(),
+            dedup: partition.dedup.save(),
+            accounting: partition.accounting,
+        };
+        let facts = self.builders().into_iter().map(|rows| match rows.as_mut().and_then(Rows::save) {
+            Some(rows) => pack(&[rows]),
+            None => Ok(Vec::new()),
+        });
+        let saved = Saved {
+            facts: facts.collect::<Result<_, _>>()?,
+            partitions: self.partitions.iter().map(partition).collect(),
+            waiting: self.reorder.save(),
+            contacts: &self.contacts,
+            next_tick_ms: self.next_tick_ms,
+            windows: self.windows.iter().map(|windows| windows.save()).collect::<Result<_, _>>()?,
+        };
+        Ok(postcard::to_stdvec(&saved)?)
+    }
+
+    /// Goes on from what [`Pipeline::save`] of a pipeline of the same configuration and
+    /// windows has saved.
+    ///
+    /// # Errors
+    /// Bytes of something else. The pipeline is not to be used then.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), WindowsError> {
+        let saved: Saved<Contacts> = postcard::from_bytes(bytes)?;
+        if saved.partitions.len() != self.partitions.len() || saved.windows.len() != self.windows.len() {
+            return Err("a state of other partitions or KPIs".into());
+        }
+        for (partition, saved) in self.partitions.iter_mut().zip(saved.partitions) {
+            saved.latest_ms.into_iter().for_each(|latest_ms| partition.clock.see(latest_ms));
+            partition.dedup.restore(saved.dedup);
+            partition.accounting = saved.accounting;
+        }
+        self.reorder.restore(saved.waiting).ok_or("a state with events of a type that is not known")?;
+        self.contacts.restore(saved.contacts);
+        for (builder, bytes) in self.builders().into_iter().zip(&saved.facts) {
+            for rows in unpack(bytes)? {
+                match &mut *builder {
+                    Some(builder) if builder.table().schema() == rows.schema() => builder.restore(rows),
+                    _ => return Err("a state with other facts".into()),
+                }
+            }
+        }
+        self.next_tick_ms = saved.next_tick_ms;
+        for (windows, saved) in self.windows.iter_mut().zip(&saved.windows) {
+            windows.restore(saved)?;
+        }
+        Ok(())
     }
 
     /// The columns of events that the operators read.
@@ -306,6 +397,12 @@ impl Pipeline {
         Ok(output)
     }
 
+    /// Where the facts gather until the next tick.
+    fn builders(&mut self) -> [&mut Option<Rows>; Table::ALL.len()] {
+        let Self { facts, queue, orders, .. } = self;
+        [&mut facts.contacts, &mut facts.rounds, &mut facts.ratings, queue, orders]
+    }
+
     /// Whether the next tick has anything to do.
     fn waiting(&self) -> bool {
         let some = |rows: &Option<Rows>| rows.as_ref().is_some_and(|rows| !rows.is_empty());
@@ -368,20 +465,15 @@ impl Pipeline {
         {
             self.contacts.sample_queue(now_ms, rows);
         }
-        let builders = [
-            &mut self.facts.contacts,
-            &mut self.facts.rounds,
-            &mut self.facts.ratings,
-            &mut self.queue,
-            &mut self.orders,
-        ];
+        let Self { facts, queue, orders, windows, stored, .. } = self;
+        let builders = [&mut facts.contacts, &mut facts.rounds, &mut facts.ratings, queue, orders];
         for rows in builders.into_iter().flatten().filter(|rows| !rows.is_empty()) {
             let table = rows.table();
             let batch = rows.take();
-            for windows in &mut self.windows {
+            for windows in windows.iter_mut() {
                 windows.absorb(table, &batch)?;
             }
-            if self.stored[table as usize] {
+            if stored[table as usize] {
                 output.facts.push((table, batch));
             }
         }

@@ -1,6 +1,9 @@
 //! Puts events in the order of their time.
 
-use headsup_events::{EventBatch, Text};
+use std::collections::BTreeMap;
+
+use headsup_events::{EventBatch, SavedEvent, Text};
+use serde::{Deserialize, Serialize};
 
 /// One event and its turn.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +47,45 @@ struct Held {
     waiting: u32,
 }
 
+/// An event that waits, as [`Reorder::save`] saves it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SavedTurn {
+    partition: usize,
+    at_ms: i64,
+    late: bool,
+    event: SavedEvent,
+}
+
 impl Reorder {
+    /// The events that wait, for a checkpoint.
+    pub fn save(&self) -> Vec<SavedTurn> {
+        let saved = |turn: &Turn| {
+            let held = &self.batches[turn.batch as usize];
+            SavedTurn {
+                partition: held.partition,
+                at_ms: turn.at_ms,
+                late: turn.late,
+                event: held.events.save(turn.row as usize),
+            }
+        };
+        self.waiting.iter().map(saved).collect()
+    }
+
+    /// Takes in saved events. `None` if one is of a type that is not known.
+    pub fn restore(&mut self, saved: Vec<SavedTurn>) -> Option<()> {
+        let mut by_partition: BTreeMap<usize, Vec<SavedTurn>> = BTreeMap::new();
+        for turn in saved {
+            by_partition.entry(turn.partition).or_default().push(turn);
+        }
+        for (partition, turns) in by_partition {
+            self.begin(partition, EventBatch::restore(turns.iter().map(|turn| &turn.event))?);
+            for (row, turn) in turns.iter().enumerate() {
+                self.hold(row, turn.at_ms, turn.late);
+            }
+        }
+        Some(())
+    }
+
     /// Takes in the batch whose rows are then named in [`Reorder::hold`].
     pub fn begin(&mut self, partition: usize, events: EventBatch) -> &EventBatch {
         self.batches.push(Held { partition, events, waiting: 0 });

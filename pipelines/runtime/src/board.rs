@@ -38,6 +38,13 @@ pub struct State {
     /// How long batches took, in seconds: count, sum, and counts up to each of
     /// [`BATCH_SECONDS`].
     pub batches: (u64, f64, [u64; BATCH_SECONDS.len()]),
+    /// Checkpoints written, and the size of the last one in bytes.
+    pub checkpoints: u64,
+    /// See `checkpoints`.
+    pub checkpoint_bytes: u64,
+    /// How long the operators stood still for checkpoints: count, sum and the longest, in
+    /// seconds.
+    pub checkpoint_stalls: Stalls,
     /// Whether the input has been drained.
     pub ended: bool,
     /// Why the pipeline cannot go on, if so.
@@ -50,6 +57,26 @@ pub const BATCH_SECONDS: [f64; 8] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.
 const TREND_MAX: usize = 120;
 /// So many rows are sorted in even if nobody looks.
 const UNREAD_MAX: usize = 1 << 17;
+
+/// How long something took, in seconds.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Stalls {
+    /// How many times.
+    pub count: u64,
+    /// All together.
+    pub sum: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+impl Stalls {
+    /// One more.
+    pub(crate) fn push(&mut self, seconds: f64) {
+        self.count += 1;
+        self.sum += seconds;
+        self.max = self.max.max(seconds);
+    }
+}
 
 /// One KPI.
 #[derive(Debug, Clone)]

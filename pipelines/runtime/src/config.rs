@@ -205,9 +205,9 @@ const KEYS: &[Key] = &[
         section: "store",
         name: "flush",
         default: "\"30s\"",
-        doc: "How often, by the clock, stored tables are completed while running, so that queries see the newest rows.",
+        doc: "How often, by the clock, stored tables are completed while running, so that queries see the newest rows; of a run over the log also how often a checkpoint is written, from which the next run goes on.",
         set: |config, value| {
-            config.store_flush_ms = duration(value, 1_000)?;
+            config.store_flush_ms = duration(value, 100)?;
             Ok(())
         },
     },

@@ -8,9 +8,10 @@ mod config;
 mod http;
 mod metrics;
 mod query;
+mod resume;
 mod run;
 
-pub use board::{Board, KpiBoard, PartitionBoard, Point, Series, State};
+pub use board::{Board, KpiBoard, PartitionBoard, Point, Series, Stalls, State};
 pub use config::{Config, ConfigError};
 pub use http::serve;
 pub use metrics::render;

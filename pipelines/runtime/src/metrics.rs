@@ -87,6 +87,21 @@ pub fn render(state: &State) -> Result<String, prometheus::Error> {
         watermark.set(ms as f64 / 1e3);
         registry.register(Box::new(watermark))?;
     }
+    let written = prometheus::IntCounter::new("headsup_checkpoints_total", "Checkpoints written.")?;
+    written.inc_by(state.checkpoints);
+    registry.register(Box::new(written))?;
+    for (name, help, value) in [
+        ("headsup_checkpoint_bytes", "Size of the last checkpoint.", state.checkpoint_bytes as f64),
+        (
+            "headsup_checkpoint_stall_seconds",
+            "How long the operators stood still for a checkpoint, at most.",
+            state.checkpoint_stalls.max,
+        ),
+    ] {
+        let gauge = Gauge::new(name, help)?;
+        gauge.set(value);
+        registry.register(Box::new(gauge))?;
+    }
     let over = Gauge::new(
         "headsup_kpi_series_left_out",
         "KPI series that are not in the metrics because there are more than metrics.series_max.",

@@ -4,6 +4,7 @@
 //! operators; one thread writes. Channels between them are bounded, so the slowest
 //! sets the pace and memory stays flat.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,21 +13,24 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, Sender, TryRecvError, bounded};
-use headsup_connectors::{EventLog, Lines, LogError, Record, Store, StoreError};
+use headsup_connectors::{
+    CheckpointError, Checkpoints, EventLog, Lines, LogError, Record, Store, StoreError,
+};
 use headsup_events::{Decoded, Decoder, Quarantined, format_rfc3339_ms};
 use headsup_kpi::{Kpi, KpiWindows};
 use headsup_operators::{Output, Pipeline, PipelineConfig, Profile, Windows, WindowsError};
 use headsup_stream::Accounting;
 
-use crate::board::{BATCH_SECONDS, Board, PartitionBoard};
+use crate::board::{BATCH_SECONDS, Board, PartitionBoard, Stalls};
 use crate::config::Config;
+use crate::resume::{self, Checkpoint, FORMAT, Snapshot};
 
 /// Where events come from.
 pub enum Input {
     /// Files of JSON lines (plain, gzip, zstd); `-` is standard input. Each is a
     /// partition.
     Files(Vec<PathBuf>),
-    /// Topics of the log, all partitions, from the beginning.
+    /// Topics of the log, all partitions, from where the last run has ended.
     Log(Arc<dyn EventLog>, Vec<String>),
 }
 
@@ -36,9 +40,12 @@ pub struct Job {
     pub config: Config,
     /// The KPIs to compute.
     pub kpis: Vec<Arc<Kpi>>,
-    /// Where tables are written: `facts/`, `kpi_history/`, `quarantine/`. They
-    /// replace those of an earlier run.
+    /// Where tables are written: `facts/`, `kpi_history/`, `quarantine/`; and, of a
+    /// run over the log, `checkpoint/`. Without a checkpoint to go on from, tables of
+    /// an earlier run are replaced.
     pub data: PathBuf,
+    /// Forget the checkpoint and compute everything again.
+    pub from_start: bool,
     /// Stop when the input is drained; time then goes to its end and every window
     /// is final.
     pub until_end: bool,
@@ -49,12 +56,17 @@ pub struct Job {
 /// What a run has done.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// Per partition: its name and what became of its records.
+    /// How many records had been read before, if the run went on from a checkpoint.
+    pub resumed: Option<u64>,
+    /// Per partition: its name and what became of its records, of all runs since the
+    /// first.
     pub partitions: Vec<(String, Accounting)>,
     /// Rows written, by table.
     pub rows: Vec<(String, u64)>,
     /// Facts that came when all windows of a KPI that hold them were final, by KPI.
     pub refused: Vec<(String, u64)>,
+    /// How long the operators stood still for checkpoints.
+    pub stalls: Stalls,
     /// Where the time went: thread and step, time.
     pub profile: Vec<(&'static str, Duration)>,
 }
@@ -79,6 +91,12 @@ pub enum RunError {
     /// Writing a table.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Reading or writing a checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Packing or unpacking the state of the operators.
+    #[error("cannot {0} the state of the operators")]
+    State(&'static str, #[source] WindowsError),
     /// Evaluating a KPI.
     #[error("cannot evaluate the KPIs")]
     Kpi(#[source] WindowsError),
@@ -93,7 +111,8 @@ const AHEAD: usize = 2;
 const OUTPUTS: usize = 16;
 
 enum Read {
-    Batch(Box<Decoded>, u64),
+    /// Decoded records, the offset after them, and how many more there are.
+    Batch(Box<Decoded>, u64, u64),
     /// Nothing more for now.
     CaughtUp,
     End,
@@ -105,6 +124,8 @@ struct Source {
     /// Topic and partition, of a log.
     place: Option<(String, u32)>,
     receiver: Receiver<Read>,
+    /// The offset after what the operators have.
+    position: u64,
     caught_up: bool,
     ended: bool,
     behind: Option<u64>,
@@ -113,6 +134,8 @@ struct Source {
 
 enum Write {
     Output(Output),
+    /// What came before is to be completed, and then this, if there is one.
+    Flush(Option<Snapshot>),
     Quarantined(String, Vec<Quarantined>),
 }
 
@@ -121,10 +144,27 @@ enum Write {
 /// # Errors
 /// An input that cannot be read, or a table that cannot be written.
 pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -> Result<Report, RunError> {
-    let mut store = Store::open(&job.data)?;
-    store.clear(&["facts", "kpi_history", "quarantine"])?;
+    let checkpoints = Checkpoints::of(&job.data);
+    let definitions = resume::definitions(&job);
+    // Of files there is no going on: standard input does not come again.
+    let resumable = matches!(input, Input::Log(..));
+    if job.from_start || !resumable {
+        checkpoints.clear()?;
+    }
+    let checkpoint = resume::load(&checkpoints, &definitions)?;
+    let positions = checkpoint.as_ref().map(|(_, checkpoint)| &checkpoint.snapshot.positions);
     let quit = Arc::new(AtomicBool::new(false));
-    let (mut sources, readers, log) = open(&job, input, &quit)?;
+    let (mut sources, readers, log) = open(&job, input, positions, &quit)?;
+    if let Some((path, _)) = &checkpoint {
+        let now: Vec<&String> = sources.iter().map(|source| &source.name).collect();
+        if !positions.is_some_and(|positions| positions.keys().eq(now.iter().copied())) {
+            return Err(CheckpointError::Other {
+                path: path.clone(),
+                changed: vec!["the partitions of the log".to_owned()],
+            }
+            .into());
+        }
+    }
     let config = PipelineConfig {
         partitions: sources.len(),
         disorder_ms_max: job.config.disorder_ms_max,
@@ -136,6 +176,13 @@ pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -
     };
     let windows = job.kpis.iter().map(|kpi| Box::new(KpiWindows::new(kpi.clone())) as Box<dyn Windows>);
     let mut pipeline = Pipeline::new(config, windows.collect());
+    let checkpoint = checkpoint.map(|(_, checkpoint)| checkpoint);
+    let store = resume::open_tables(&job.data, checkpoint.as_ref())?;
+    if let Some(checkpoint) = &checkpoint {
+        pipeline.restore(&checkpoint.snapshot.state).map_err(|error| RunError::State("restore", error))?;
+        resume::show(checkpoint, &job.data, board)?;
+    }
+    let resumed = checkpoint.as_ref().map(|_| pipeline.accounting().map(|partition| partition.read).sum());
     board.update(|state| {
         state.partitions = sources
             .iter()
@@ -144,11 +191,18 @@ pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -
     });
     let (sender, receiver) = bounded(OUTPUTS);
     let writer = {
-        let (board, kpis) = (board.clone(), job.kpis.clone());
-        let flush = Duration::from_millis(job.config.store_flush_ms as u64);
+        let quarantined = checkpoint.map(|checkpoint| checkpoint.quarantined).unwrap_or_default();
+        let writer = Writer {
+            store,
+            checkpoints: checkpoints.clone(),
+            definitions,
+            quarantined,
+            kpis: job.kpis.clone(),
+            board: board.clone(),
+        };
         std::thread::Builder::new()
             .name("write".to_owned())
-            .spawn(move || write(store, &kpis, &receiver, &board, flush))
+            .spawn(move || writer.run(&receiver))
             .map_err(|_| RunError::Thread("write"))?
     };
     let outcome = drive(&job, &mut pipeline, &mut sources, log.as_deref(), &sender, board, stop);
@@ -166,12 +220,18 @@ pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -
     }
     let (rows, writing) = writer.join().map_err(|_| RunError::Thread("write"))??;
     outcome?;
+    if sources_ended(&pipeline) {
+        // Every window is final; there is nothing to go on from.
+        checkpoints.clear()?;
+    }
     let Profile { dedup, reorder, contacts, windows } = pipeline.profile();
     board.update(|state| state.ended = job.until_end);
     Ok(Report {
+        resumed,
         partitions: names.into_iter().zip(pipeline.accounting()).collect(),
         rows,
         refused: pipeline.refused().map(|(name, count)| (name.to_owned(), count)).collect(),
+        stalls: board.read(|state| state.checkpoint_stalls),
         profile: vec![
             ("read", read),
             ("decode", decode),
@@ -187,12 +247,21 @@ pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -
 type Readers = Vec<JoinHandle<(Duration, Duration)>>;
 type Opened = (Vec<Source>, Readers, Option<Arc<dyn EventLog>>);
 
-fn open(job: &Job, input: Input, quit: &Arc<AtomicBool>) -> Result<Opened, RunError> {
+fn open(
+    job: &Job,
+    input: Input,
+    positions: Option<&BTreeMap<String, u64>>,
+    quit: &Arc<AtomicBool>,
+) -> Result<Opened, RunError> {
     let mut sources = Vec::new();
     let mut readers = Vec::new();
     let decoder = || Decoder::new(job.config.limits, Pipeline::columns());
     let mut source =
-        |name: String, place, behind, body: Box<dyn FnOnce(Sender<Read>) -> (Duration, Duration) + Send>| {
+        |name: String,
+         place,
+         position,
+         behind,
+         body: Box<dyn FnOnce(Sender<Read>) -> (Duration, Duration) + Send>| {
             let (sender, receiver) = bounded(AHEAD);
             let thread = std::thread::Builder::new()
                 .name(format!("read {name}"))
@@ -203,6 +272,7 @@ fn open(job: &Job, input: Input, quit: &Arc<AtomicBool>) -> Result<Opened, RunEr
                 name,
                 place,
                 receiver,
+                position,
                 caught_up: false,
                 ended: false,
                 behind,
@@ -216,7 +286,7 @@ fn open(job: &Job, input: Input, quit: &Arc<AtomicBool>) -> Result<Opened, RunEr
                 let lines = Lines::open(&path)?;
                 let decoder = decoder();
                 let name = path.display().to_string();
-                source(name, None, None, Box::new(move |sender| read_lines(lines, decoder, &sender)))?;
+                source(name, None, 0, None, Box::new(move |sender| read_lines(lines, decoder, &sender)))?;
             }
             Ok((sources, readers, None))
         }
@@ -226,15 +296,18 @@ fn open(job: &Job, input: Input, quit: &Arc<AtomicBool>) -> Result<Opened, RunEr
                     continue;
                 }
                 for (partition, &end) in topic.end_offsets.iter().enumerate() {
-                    let reader = log.reader(&topic.name, partition as u32, 0)?;
+                    let name = format!("{}/{partition}", topic.name);
+                    let from = positions.and_then(|positions| positions.get(&name)).copied().unwrap_or(0);
+                    let reader = log.reader(&topic.name, partition as u32, from)?;
                     let decoder = decoder();
                     let until = job.until_end.then_some(end);
                     let quit = quit.clone();
                     source(
-                        format!("{}/{partition}", topic.name),
+                        name,
                         Some((topic.name.clone(), partition as u32)),
-                        Some(end),
-                        Box::new(move |sender| read_log(reader, until, decoder, &sender, &quit)),
+                        from,
+                        Some(end.saturating_sub(from)),
+                        Box::new(move |sender| read_log(reader, from, until, decoder, &sender, &quit)),
                     )?;
                 }
             }
@@ -254,7 +327,7 @@ fn read_lines(mut lines: Lines, mut decoder: Decoder, sender: &Sender<Read>) -> 
                 let started = Instant::now();
                 let decoded = decoder.decode(&chunk);
                 decoding += started.elapsed();
-                Read::Batch(Box::new(decoded), 0)
+                Read::Batch(Box::new(decoded), 0, 0)
             }
             Ok(None) => Read::End,
             Err(error) => Read::Failed(error),
@@ -268,13 +341,13 @@ fn read_lines(mut lines: Lines, mut decoder: Decoder, sender: &Sender<Read>) -> 
 
 fn read_log(
     mut reader: Box<dyn headsup_connectors::Reader>,
+    mut next: u64,
     until: Option<u64>,
     mut decoder: Decoder,
     sender: &Sender<Read>,
     quit: &AtomicBool,
 ) -> (Duration, Duration) {
     let (mut reading, mut decoding) = (Duration::ZERO, Duration::ZERO);
-    let mut next = 0;
     loop {
         let started = Instant::now();
         let message = if until.is_some_and(|until| next >= until) {
@@ -291,7 +364,7 @@ fn read_log(
                     let decoded = decoder.decode(&chunk);
                     decoding += started.elapsed();
                     let end = reader.end_offset().unwrap_or(next);
-                    Read::Batch(Box::new(decoded), end.saturating_sub(next))
+                    Read::Batch(Box::new(decoded), next, end.saturating_sub(next))
                 }
                 Ok(None) => Read::CaughtUp,
                 Err(error) => Read::Failed(error),
@@ -314,7 +387,13 @@ fn drive(
     stop: &AtomicBool,
 ) -> Result<(), RunError> {
     let mut heart = Heart::new(job.config.heartbeat_ms);
+    let flush = Duration::from_millis(job.config.store_flush_ms as u64);
+    let mut flushed = Instant::now();
     while !stop.load(Ordering::Relaxed) && sources.iter().any(|source| !source.ended) {
+        if flushed.elapsed() >= flush {
+            save(pipeline, sources, log.is_some(), sender, board)?;
+            flushed = Instant::now();
+        }
         let Some((place, message)) = receive(pipeline, sources, job.until_end) else {
             heart.beat(pipeline, sources, log)?;
             continue;
@@ -332,7 +411,8 @@ fn drive(
                 source.ended = true;
                 pipeline.end(place);
             }
-            Read::Batch(mut decoded, behind) => {
+            Read::Batch(mut decoded, position, behind) => {
+                source.position = position;
                 source.caught_up = false;
                 source.quiet_since = Instant::now();
                 source.behind = source.behind.map(|_| behind);
@@ -356,6 +436,38 @@ fn drive(
         }
         heart.beat(pipeline, sources, log)?;
     }
+    if !sources_ended(pipeline) {
+        save(pipeline, sources, log.is_some(), sender, board)?;
+    }
+    Ok(())
+}
+
+/// Whether time has gone to its end.
+fn sources_ended(pipeline: &Pipeline) -> bool {
+    pipeline.watermark_ms() == Some(i64::MAX)
+}
+
+/// Has the writer complete the tables, and then write a checkpoint if the sources are
+/// of a log. The operators wait only for their state to be copied.
+fn save(
+    pipeline: &mut Pipeline,
+    sources: &[Source],
+    resumable: bool,
+    sender: &Sender<Write>,
+    board: &Board,
+) -> Result<(), RunError> {
+    let mut snapshot = None;
+    if resumable {
+        let started = Instant::now();
+        snapshot = Some(Snapshot {
+            positions: sources.iter().map(|source| (source.name.clone(), source.position)).collect(),
+            state: pipeline.save().map_err(|error| RunError::State("save", error))?,
+        });
+        let seconds = started.elapsed().as_secs_f64();
+        board.update(|state| state.checkpoint_stalls.push(seconds));
+    }
+    // A writer that has failed says why when it is joined.
+    let _ = sender.send(Write::Flush(snapshot));
     Ok(())
 }
 
@@ -472,101 +584,120 @@ fn show(pipeline: &Pipeline, sources: &[Source], board: &Board, seconds: f64) {
     });
 }
 
-type Written = Result<(Vec<(String, u64)>, Duration), StoreError>;
+type Written = Result<(Vec<(String, u64)>, Duration), RunError>;
 
-fn write(
-    mut store: Store,
-    kpis: &[Arc<Kpi>],
-    receiver: &Receiver<Write>,
-    board: &Board,
-    flush: Duration,
-) -> Written {
-    let mut writing = Duration::ZERO;
-    let mut flushed = Instant::now();
-    loop {
-        let message = receiver.recv_timeout(flush.saturating_sub(flushed.elapsed()));
-        let started = Instant::now();
-        let result = match message {
-            Ok(Write::Output(output)) => write_output(&mut store, kpis, output, board),
-            Ok(Write::Quarantined(name, records)) => write_quarantined(&mut store, &name, &records, board),
-            Err(RecvTimeoutError::Timeout) => Ok(()),
-            Err(RecvTimeoutError::Disconnected) => {
-                store.flush()?;
-                writing += started.elapsed();
-                return Ok((store.rows().clone().into_iter().collect(), writing));
-            }
-        };
-        let result = match result {
-            Ok(()) if flushed.elapsed() >= flush => {
-                flushed = Instant::now();
-                store.flush()
-            }
-            other => other,
-        };
-        if let Err(error) = result {
-            board.update(|state| state.failure = Some(error.to_string()));
-            return Err(error);
-        }
-        writing += started.elapsed();
-    }
+/// What the writing thread has.
+struct Writer {
+    store: Store,
+    checkpoints: Checkpoints,
+    definitions: BTreeMap<String, String>,
+    /// Records set aside so far, by reason.
+    quarantined: BTreeMap<String, u64>,
+    kpis: Vec<Arc<Kpi>>,
+    board: Arc<Board>,
 }
 
-fn write_output(
-    store: &mut Store,
-    kpis: &[Arc<Kpi>],
-    output: Output,
-    board: &Board,
-) -> Result<(), StoreError> {
-    for (table, rows) in &output.facts {
-        store.append(&format!("facts/{}", table.name()), table.event_time(), rows)?;
+impl Writer {
+    fn run(mut self, receiver: &Receiver<Write>) -> Written {
+        let mut writing = Duration::ZERO;
+        while let Ok(message) = receiver.recv() {
+            let started = Instant::now();
+            let result = match message {
+                Write::Output(output) => self.output(output).map_err(RunError::from),
+                Write::Quarantined(name, records) => {
+                    self.quarantined(&name, &records).map_err(RunError::from)
+                }
+                Write::Flush(snapshot) => self.flush(snapshot),
+            };
+            if let Err(error) = result {
+                self.board.update(|state| state.failure = Some(error.to_string()));
+                return Err(error);
+            }
+            writing += started.elapsed();
+        }
+        let started = Instant::now();
+        self.store.flush()?;
+        writing += started.elapsed();
+        Ok((self.store.rows().clone().into_iter().collect(), writing))
     }
-    for (place, rows) in &output.rows {
-        store.append(&format!("kpi_history/{}", kpis[*place].name), "window_start", rows)?;
+
+    fn flush(&mut self, snapshot: Option<Snapshot>) -> Result<(), RunError> {
+        self.store.flush()?;
+        let Some(snapshot) = snapshot else {
+            return Ok(());
+        };
+        let checkpoint = Checkpoint {
+            definitions: self.definitions.clone(),
+            snapshot,
+            next_file: self.store.next(),
+            rows: self.store.rows().clone(),
+            quarantined: self.quarantined.clone(),
+        };
+        let contents =
+            postcard::to_stdvec(&checkpoint).map_err(|error| RunError::State("pack", error.into()))?;
+        self.checkpoints.write(FORMAT, &contents)?;
+        self.board.update(|state| {
+            state.checkpoints += 1;
+            state.checkpoint_bytes = contents.len() as u64;
+        });
+        Ok(())
     }
-    board.update(|state| {
+
+    fn output(&mut self, output: Output) -> Result<(), StoreError> {
+        let Self { store, kpis, board, .. } = self;
         for (table, rows) in &output.facts {
-            *state.facts.entry(table.name()).or_default() += rows.num_rows() as u64;
+            store.append(&format!("facts/{}", table.name()), table.event_time(), rows)?;
         }
         for (place, rows) in &output.rows {
-            if let Some(kpi) = state.kpis.get_mut(*place) {
-                kpi.absorb(rows);
+            store.append(&format!("kpi_history/{}", kpis[*place].name), "window_start", rows)?;
+        }
+        board.update(|state| {
+            for (table, rows) in &output.facts {
+                *state.facts.entry(table.name()).or_default() += rows.num_rows() as u64;
             }
-        }
-    });
-    Ok(())
-}
-
-fn write_quarantined(
-    store: &mut Store,
-    partition: &str,
-    records: &[Quarantined],
-    board: &Board,
-) -> Result<(), StoreError> {
-    let times = records.iter().map(|record| record.appended_at_ms.saturating_mul(1_000));
-    let columns: Vec<(&str, ArrayRef)> = vec![
-        ("known_at", Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))),
-        ("partition", Arc::new(StringArray::from(vec![partition; records.len()]))),
-        ("offset", Arc::new(Int64Array::from_iter_values(records.iter().map(|record| record.offset as i64)))),
-        (
-            "reason",
-            Arc::new(StringArray::from_iter_values(records.iter().map(|record| record.reason.name()))),
-        ),
-        (
-            "detail",
-            Arc::new(StringArray::from_iter_values(records.iter().map(|record| record.detail.as_str()))),
-        ),
-        (
-            "bytes",
-            Arc::new(BinaryArray::from_iter_values(records.iter().map(|record| record.bytes.as_slice()))),
-        ),
-    ];
-    if let Ok(batch) = RecordBatch::try_from_iter(columns) {
-        store.append("quarantine", "known_at", &batch)?;
+            for (place, rows) in &output.rows {
+                if let Some(kpi) = state.kpis.get_mut(*place) {
+                    kpi.absorb(rows);
+                }
+            }
+        });
+        Ok(())
     }
-    board.update(|state| {
+
+    fn quarantined(&mut self, partition: &str, records: &[Quarantined]) -> Result<(), StoreError> {
+        let Self { store, board, .. } = self;
         for record in records {
-            *state.quarantined.entry(record.reason.name()).or_default() += 1;
+            *self.quarantined.entry(record.reason.name().to_owned()).or_default() += 1;
         }
-    });
-    Ok(())
+        let times = records.iter().map(|record| record.appended_at_ms.saturating_mul(1_000));
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("known_at", Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))),
+            ("partition", Arc::new(StringArray::from(vec![partition; records.len()]))),
+            (
+                "offset",
+                Arc::new(Int64Array::from_iter_values(records.iter().map(|record| record.offset as i64))),
+            ),
+            (
+                "reason",
+                Arc::new(StringArray::from_iter_values(records.iter().map(|record| record.reason.name()))),
+            ),
+            (
+                "detail",
+                Arc::new(StringArray::from_iter_values(records.iter().map(|record| record.detail.as_str()))),
+            ),
+            (
+                "bytes",
+                Arc::new(BinaryArray::from_iter_values(records.iter().map(|record| record.bytes.as_slice()))),
+            ),
+        ];
+        if let Ok(batch) = RecordBatch::try_from_iter(columns) {
+            store.append("quarantine", "known_at", &batch)?;
+        }
+        board.update(|state| {
+            for record in records {
+                *state.quarantined.entry(record.reason.name()).or_default() += 1;
+            }
+        });
+        Ok(())
+    }
 }

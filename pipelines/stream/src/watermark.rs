@@ -34,6 +34,11 @@ impl PartitionClock {
         self.latest_ms.map(|latest| latest.saturating_sub(self.disorder_ms_max))
     }
 
+    /// The largest event time seen, in ms.
+    pub fn latest_ms(&self) -> Option<i64> {
+        self.latest_ms
+    }
+
     /// When the turn of an event of this time is.
     #[inline]
     pub fn place(&self, time_ms: i64) -> Placed {
