@@ -328,3 +328,59 @@ fn a_saved_state_goes_on_as_if_nothing_had_happened() {
         }
     }
 }
+
+/// One wrong clock, 1 % of records that are no events, 5 % of copies, 20 % of events that come
+/// a quarter of an hour late: each is counted, and the KPIs are those of the rest.
+#[test]
+fn poison_is_counted_and_changes_nothing_else() {
+    let kpis = kpis();
+    let events = events();
+    let mut dice = ChaCha8Rng::seed_from_u64(3);
+    let (mut coming, mut copies) = (Vec::new(), 0);
+    for event in &events {
+        let (time_ms, key, json) = event;
+        // The time at which it comes, and the time it has.
+        let delay_ms = if dice.random_range(0..5) == 0 { 900_000 } else { 0 };
+        coming.push((time_ms + delay_ms, Some(*time_ms), event.clone()));
+        match dice.random_range(0..100) {
+            0 => coming.push((*time_ms, None, (*time_ms, key.clone(), json[..json.len() / 2].to_owned()))),
+            1..6 if delay_ms == 0 => {
+                copies += 1;
+                coming.push((time_ms + dice.random_range(0..300_000), None, event.clone()));
+            }
+            _ => {}
+        }
+    }
+    let malformed = (coming.len() - events.len() - copies) as u64;
+    let clock = r#"{"specversion":"1.0","id":"2099","source":"/web/s","type":"conversation.started","subject":"c","time":"2099-01-01T00:00:00Z","data":{"customer_id":"u","shop":"s","channel":"web"}}"#;
+    coming.insert(100, (coming[100].0, None, (0, "u".to_owned(), clock.to_owned())));
+    coming.sort_by_key(|(at_ms, ..)| *at_ms);
+    // By the definition: behind the largest time so far by more than 2 s and 10 min.
+    let (mut latest_ms, mut late, mut rest) = (0, 0, Vec::new());
+    coming.retain(|(_, time_ms, event)| {
+        let Some(time_ms) = *time_ms else { return true };
+        match latest_ms - time_ms {
+            602_001.. => late += 1,
+            // What is late by less corrects the rest, which is not the question here.
+            2_001.. => return false,
+            _ => {
+                latest_ms = latest_ms.max(time_ms);
+                rest.push(event.clone());
+            }
+        }
+        true
+    });
+    assert!(late > events.len() as u64 / 10, "{late} of {}", events.len());
+    let coming: Vec<_> = coming.into_iter().map(|(.., event)| event).collect();
+    // Contacts whose end is missing may be given up when their windows are final.
+    let run = |events: &[_], cut| run_refusing(&kpis, &by_customer(events, 1), cut, &Table::ALL, usize::MAX);
+    let (poisoned, refused) = run(&coming, 70);
+    rest.sort_by_key(|(time_ms, ..)| *time_ms);
+    let (clean, clean_refused) = run(&rest, 100);
+    let account = poisoned.accounting;
+    assert_eq!(account.read, coming.len() as u64);
+    assert_eq!(account.quarantined, malformed + 1);
+    assert_eq!((account.late, account.duplicate), (late, copies as u64));
+    assert_eq!(account.applied, rest.len() as u64);
+    assert_eq!((clean.history, clean_refused), (poisoned.history, refused));
+}
