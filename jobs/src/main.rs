@@ -7,6 +7,7 @@ mod import;
 mod kpi;
 mod kpis;
 mod output;
+mod quarantine;
 mod run;
 mod simulate;
 mod sql;
@@ -50,6 +51,8 @@ enum Command {
     Sql(sql::SqlArgs),
     /// List, check and recompute KPIs
     Kpi(kpi::KpiArgs),
+    /// List, show and put back records that were set aside
+    Quarantine(quarantine::QuarantineArgs),
     /// Print a configuration with every key, its default and its meaning
     Config,
 }
@@ -58,10 +61,10 @@ enum Command {
 #[derive(Debug, Clone, Args)]
 struct Place {
     /// The data folder: log, facts, KPIs
-    #[arg(long, value_name = "DIR", default_value = "headsup-data")]
+    #[arg(long, global = true, value_name = "DIR", default_value = "headsup-data")]
     data: PathBuf,
     /// The configuration (TOML); see `headsup config`
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
@@ -71,6 +74,17 @@ impl Place {
             Some(path) => Config::load(path).map_err(Failure::usage),
             None => Ok(Config::default()),
         }
+    }
+
+    /// For what only reads the data folder.
+    fn must_exist(&self) -> Result<(), Failure> {
+        if self.data.is_dir() {
+            return Ok(());
+        }
+        Err(Failure::new(format!(
+            "there is no data folder {}; `headsup run` makes it, --data names another",
+            self.data.display()
+        )))
     }
 
     fn log(&self) -> Result<headsup_connectors::EmbeddedLog, Failure> {
@@ -122,6 +136,7 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Sql(args) => sql::sql(&args),
         Command::Kpi(args) => kpi::kpi(&args),
+        Command::Quarantine(args) => quarantine::quarantine(&args),
         Command::Config => output::print(&Config::sample()),
     };
     match result {

@@ -33,12 +33,7 @@ enum Format {
 }
 
 pub fn sql(args: &SqlArgs) -> Result<(), Failure> {
-    if !args.place.data.is_dir() {
-        return Err(Failure::new(format!(
-            "there is no data folder {}; `headsup run` makes it, --data names another",
-            args.place.data.display()
-        )));
-    }
+    args.place.must_exist()?;
     let kpis = kpis::load(args.kpis.as_deref())?;
     let runtime = tokio_runtime()?;
     let batches = runtime.block_on(async {

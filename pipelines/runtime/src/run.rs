@@ -94,6 +94,19 @@ pub enum RunError {
     /// Reading or writing a checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The log has lost records that an earlier run has read.
+    #[error(
+        "cannot go on from the checkpoint: partition {partition} of the log ends at offset {end}, and the \
+         checkpoint is of {position}; restore the log, or compute everything again with --from-start"
+    )]
+    LogShorter {
+        /// Topic and partition.
+        partition: String,
+        /// Where the log ends.
+        end: u64,
+        /// Where the checkpoint goes on.
+        position: u64,
+    },
     /// Packing or unpacking the state of the operators.
     #[error("cannot {0} the state of the operators")]
     State(&'static str, #[source] WindowsError),
@@ -298,6 +311,9 @@ fn open(
                 for (partition, &end) in topic.end_offsets.iter().enumerate() {
                     let name = format!("{}/{partition}", topic.name);
                     let from = positions.and_then(|positions| positions.get(&name)).copied().unwrap_or(0);
+                    if from > end {
+                        return Err(RunError::LogShorter { partition: name, end, position: from });
+                    }
                     let reader = log.reader(&topic.name, partition as u32, from)?;
                     let decoder = decoder();
                     let until = job.until_end.then_some(end);

@@ -1,5 +1,7 @@
 //! The binary as its users call it.
 
+mod checkpoints;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -157,6 +159,56 @@ fn bad_input_is_set_aside_and_the_rest_goes_on() {
     let long = csv(folder, "SELECT bytes FROM quarantine WHERE reason = 'too_long'");
     assert!(long.len() > 20_000_000, "{}", long.len());
     assert_eq!(csv(folder, "SELECT \"offset\" FROM quarantine WHERE reason = 'empty'"), "offset\n5\n");
+}
+
+#[test]
+fn what_was_set_aside_is_mended_and_put_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let mut lines = contact();
+    let rated = lines[9].clone();
+    lines[9] = rated.replace(r#""score":5"#, r#""score":"five""#);
+    lines.push("not json".to_owned());
+    std::fs::write(folder.join("e.jsonl"), lines.join("\n")).expect("written");
+    std::fs::write(folder.join("one.toml"), "[log]\npartitions = 1\n").expect("written");
+    let run = ["run", "--until-end", "--config", "one.toml"];
+    let in_log = |args: &[&str]| ok(folder, &[args, &["--config", "one.toml"]].concat()).0;
+
+    let message = fails(folder, &["quarantine", "list"], 1);
+    assert!(message.contains("there is no data folder headsup-data"), "{message}");
+    in_log(&["import", "events", "e.jsonl"]);
+    assert_eq!(in_log(&["quarantine", "list"]), "nothing was set aside\n");
+    ok(folder, &run);
+    assert_eq!(csv(folder, "SELECT score FROM ratings"), "score\n");
+    let list = in_log(&["quarantine", "list"]);
+    assert!(list.starts_with("             1  mistyped_field\n             1  not_json\n\n"), "{list}");
+    let detail = r#" conversations/0 9  data.score: expected an integer, found "five""#;
+    assert!(list.contains(detail), "{list}");
+    assert_eq!(
+        in_log(&["quarantine", "list", "--reason", "not_json", "--limit", "0"]),
+        "             1  not_json\n"
+    );
+    assert_eq!(in_log(&["quarantine", "show", "conversations/0", "9"]), lines[9].clone() + "\n");
+    let message = fails(folder, &["quarantine", "show", "conversations/0", "4"], 1);
+    assert!(message.contains("`headsup quarantine list` shows which were"), "{message}");
+    let message = fails(folder, &["quarantine", "list", "--reason", "bad"], 2);
+    assert!(message.contains("missing_field"), "{message}");
+
+    // As they are, none of them is an event.
+    assert_eq!(in_log(&["quarantine", "retry"]), "0 put back into the log, 2 still no events\n");
+    std::fs::write(folder.join("mended.jsonl"), rated + "\n{}\n").expect("written");
+    let output = headsup(folder, &["quarantine", "retry", "--dry-run", "mended.jsonl"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1 would be put back, 1 still no events\n");
+    let output = headsup(folder, &["quarantine", "retry", "mended.jsonl"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1 put back into the log, 1 still no events\n");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("mended.jsonl:2: missing_field: specversion: missing or empty"), "{told}");
+    // Again: it is in the log twice and counts once.
+    headsup(folder, &["quarantine", "retry", "mended.jsonl"]);
+    let (_, err) = ok(folder, &run);
+    assert!(err.contains("read 13 = applied 10 + duplicate 1 + late 0 + quarantined 2 + ignored 0"), "{err}");
+    assert_eq!(csv(folder, "SELECT score FROM ratings"), "score\n5\n");
 }
 
 #[test]
@@ -349,171 +401,4 @@ fn dependencies_are_as_drawn() {
     for edge in &drawn {
         assert!(actual.contains(edge), "{} does not use {}, as drawn", edge.1, edge.0);
     }
-}
-
-/// A day of a small shop in a log of many small batches, in `folder`/headsup-data.
-fn small_log(folder: &Path) {
-    use headsup_connectors::{EmbeddedLog, EmbeddedOptions, EventLog, Record};
-    let args = ["simulate", "--customers", "4000", "--days", "1", "--out", "day.jsonl"];
-    ok(folder, &args);
-    let events = std::fs::read_to_string(folder.join("day.jsonl")).expect("written");
-    let log = EmbeddedLog::open(folder.join("headsup-data/log"), EmbeddedOptions::default()).expect("a log");
-    for topic in ["conversations", "orders"] {
-        log.create_topic(topic, 2).expect("made");
-    }
-    let mut lines: Vec<&str> = events.lines().collect();
-    lines.insert(lines.len() / 2, "not json");
-    for some in lines.chunks(100) {
-        for (topic, orders) in [("conversations", false), ("orders", true)] {
-            let here = some.iter().filter(|line| line.contains(r#""type":"order."#) == orders);
-            let key = |line: &str| {
-                let at = line.find("customer_id").unwrap_or(0);
-                line.as_bytes()[at..line.len().min(at + 24)].to_vec()
-            };
-            let keyed: Vec<_> = here.map(|line| (key(line), line.as_bytes())).collect();
-            let records: Vec<_> = keyed.iter().map(|(key, value)| Record { key, value }).collect();
-            log.append(topic, &records).expect("appended");
-        }
-    }
-}
-
-/// Every row of every table, sorted.
-fn all_rows(folder: &Path) -> Vec<String> {
-    let mut rows = Vec::new();
-    for table in [
-        "contacts",
-        "rounds",
-        "ratings",
-        "queue",
-        "orders",
-        "quarantine",
-        "kpi_history.aht",
-        "kpi_history.csat",
-    ] {
-        let out = csv(folder, &format!("SELECT * FROM {table}"));
-        rows.extend(out.lines().map(|line| format!("{table} {line}")));
-    }
-    rows.sort();
-    rows
-}
-
-const UNTIL_END: &[&str] = &["run", "--kpis", "two", "--config", "often.toml", "--until-end"];
-
-fn two_kpis(folder: &Path) {
-    std::fs::create_dir(folder.join("two")).expect("made");
-    for kpi in ["aht", "csat"] {
-        let sql = concat!(env!("CARGO_MANIFEST_DIR"), "/../sql/kpis/");
-        std::fs::copy(format!("{sql}{kpi}.sql"), folder.join(format!("two/{kpi}.sql"))).expect("copied");
-    }
-    std::fs::write(folder.join("often.toml"), "[store]\nflush = \"100ms\"\n").expect("written");
-}
-
-/// Kills the process at as many moments as `HEADSUP_TEST_KILLS` says (10) and then lets it
-/// finish.
-#[test]
-fn killed_at_any_moment_the_tables_are_the_same() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let folder = folder.path();
-    small_log(folder);
-    two_kpis(folder);
-    let (_, account) = ok(folder, UNTIL_END);
-    let account = account.lines().find(|line| line.contains("= applied")).expect("an account").to_owned();
-    assert!(account.contains("quarantined 1 "), "{account}");
-    let expected = all_rows(folder);
-    assert!(expected.len() > 10_000, "{}", expected.len());
-    let checkpoint = folder.join("headsup-data/checkpoint");
-    assert!(!checkpoint.exists(), "all windows are final; there is nothing to go on from");
-
-    let kills: u64 = std::env::var("HEADSUP_TEST_KILLS").map_or(10, |n| n.parse().expect("a number"));
-    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_nanos();
-    let mut dice = seed as u64;
-    let mut resumed = 0;
-    for _ in 0..kills {
-        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        resumed += u64::from(checkpoint.exists());
-        let mut run = Command::new(env!("CARGO_BIN_EXE_headsup"))
-            .args(UNTIL_END)
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the binary was built");
-        std::thread::sleep(Duration::from_millis(100 + (dice >> 33) % 900));
-        run.kill().expect("killed, or over");
-        run.wait().expect("over");
-    }
-    assert!(resumed > 0 || kills < 5, "no run went on from a checkpoint: nothing was tested");
-    let (_, again) = ok(folder, UNTIL_END);
-    assert!(again.contains(&account), "{account}\n{again}");
-    assert!(all_rows(folder) == expected, "rows differ; killed {kills} times, seed {seed}");
-    assert!(!checkpoint.exists());
-}
-
-#[test]
-fn a_run_goes_on_where_it_was_stopped_and_says_why_it_cannot() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let folder = folder.path();
-    small_log(folder);
-    two_kpis(folder);
-    std::fs::write(
-        folder.join("often.toml"),
-        "[store]\nflush = \"100ms\"\n[http]\nlisten = \"127.0.0.1:0\"\n[time]\nheartbeat = \"1h\"\n",
-    )
-    .expect("written");
-    ok(folder, UNTIL_END);
-    let expected = all_rows(folder);
-    let file = || {
-        let folder = std::fs::read_dir(folder.join("headsup-data/checkpoint"));
-        folder
-            .ok()?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .find(|path| path.extension().is_some_and(|e| e == "ckpt"))
-    };
-    let interrupted = || {
-        let mut run = Command::new(env!("CARGO_BIN_EXE_headsup"))
-            .args(["run", "--kpis", "two", "--config", "often.toml"])
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary was built");
-        let begun = Instant::now();
-        while file().is_none() && begun.elapsed() < Duration::from_secs(60) {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let stop = Command::new("kill").args(["-INT", &run.id().to_string()]).status().expect("kill");
-        assert!(stop.success());
-        assert!(run.wait().expect("over").success());
-    };
-    interrupted();
-    let path = file().expect("a checkpoint");
-
-    // Another definition, another format, another byte: each is told, and nothing changes.
-    let sql = std::fs::read_to_string(folder.join("two/aht.sql")).expect("read");
-    std::fs::write(folder.join("two/aht.sql"), sql.replace("proactive", "nobody")).expect("written");
-    let message = fails(folder, UNTIL_END, 1);
-    assert!(message.contains("this has changed: KPI aht; undo that, or"), "{message}");
-    std::fs::write(folder.join("two/aht.sql"), sql).expect("written");
-    let whole = std::fs::read(&path).expect("read");
-    for (place, told) in
-        [(8, "is of format"), (whole.len() - 1, "do not match their hash"), (0, "no checkpoint")]
-    {
-        let mut spoiled = whole.clone();
-        spoiled[place] ^= 1;
-        std::fs::write(&path, spoiled).expect("written");
-        let message = fails(folder, UNTIL_END, 1);
-        assert!(message.contains(told) && message.contains("--from-start"), "{message}");
-    }
-    std::fs::write(&path, &whole).expect("written");
-
-    let (_, err) = ok(folder, UNTIL_END);
-    assert!(err.contains("went on from a checkpoint"), "{err}");
-    assert!(all_rows(folder) == expected, "after an interruption");
-
-    interrupted();
-    let mut from_start = UNTIL_END.to_vec();
-    from_start.push("--from-start");
-    let (_, err) = ok(folder, &from_start);
-    assert!(!err.contains("went on from a checkpoint"), "{err}");
-    assert!(all_rows(folder) == expected, "from the start");
 }
