@@ -10,6 +10,7 @@ mod metrics;
 mod query;
 mod resume;
 mod run;
+mod write;
 
 pub use board::{Board, KpiBoard, PartitionBoard, Point, Series, Stalls, State};
 pub use config::{Config, ConfigError};
