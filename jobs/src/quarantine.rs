@@ -1,7 +1,6 @@
 //! `headsup quarantine`: what was set aside, why, and putting it back.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::PathBuf;
 
 use arrow::array::{AsArray, RecordBatch};
@@ -97,16 +96,21 @@ fn records(place: &Place) -> Result<impl Iterator<Item = Result<SetAside, Failur
 }
 
 fn rows(batch: &RecordBatch) -> Result<Vec<SetAside>, Failure> {
-    let column = |name: &str| {
-        let missing = || Failure::new(format!("table quarantine has no column {name}"));
-        batch.column_by_name(name).ok_or_else(missing)
+    let column = |name: &str| batch.column_by_name(name);
+    let text = |name: &str| column(name)?.as_string_opt::<i32>();
+    let columns = (|| {
+        Some((
+            column("known_at")?.as_primitive_opt::<TimestampMicrosecondType>()?,
+            text("partition")?,
+            column("offset")?.as_primitive_opt::<Int64Type>()?,
+            text("reason")?,
+            text("detail")?,
+            column("bytes")?.as_binary_opt::<i32>()?,
+        ))
+    })();
+    let Some((known, partition, offset, reason, detail, bytes)) = columns else {
+        return Err(Failure::new("the files of table quarantine are not those that headsup writes"));
     };
-    let known = column("known_at")?.as_primitive::<TimestampMicrosecondType>();
-    let partition = column("partition")?.as_string::<i32>();
-    let offset = column("offset")?.as_primitive::<Int64Type>();
-    let reason = column("reason")?.as_string::<i32>();
-    let detail = column("detail")?.as_string::<i32>();
-    let bytes = column("bytes")?.as_binary::<i32>();
     let row = |row: usize| SetAside {
         known_ms: known.value(row).div_euclid(1_000),
         partition: partition.value(row).to_owned(),
@@ -154,12 +158,7 @@ fn show(place: &Place, partition: &str, offset: i64) -> Result<(), Failure> {
         let record = record?;
         if record.partition == partition && record.offset == offset {
             eprintln!("{}: {}", record.reason, record.detail);
-            return match std::io::stdout().lock().write_all(&[record.bytes.as_slice(), b"\n"].concat()) {
-                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                    Err(Failure::new(format!("cannot write to standard output: {error}")))
-                }
-                _ => Ok(()),
-            };
+            return output::print([record.bytes.as_slice(), b"\n"].concat());
         }
     }
     Err(Failure::new(format!(
@@ -169,10 +168,13 @@ fn show(place: &Place, partition: &str, offset: i64) -> Result<(), Failure> {
 
 fn retry(place: &Place, files: &[PathBuf], reason: Option<Reason>, dry_run: bool) -> Result<(), Failure> {
     let config = place.config()?;
-    let log = place.log()?;
-    make_topics(&log, config.log_partitions)?;
+    // Only to look, the log is left alone: a run may have it open.
+    let log = if dry_run { None } else { Some(place.log()?) };
+    if let Some(log) = &log {
+        make_topics(log, config.log_partitions)?;
+    }
     let mut back = Back {
-        appender: (!dry_run).then(|| Appender::new(&log)),
+        appender: log.as_ref().map(|log| Appender::new(log)),
         decoder: Decoder::new(config.limits, &[Text::CustomerId, Text::AgentId]),
         now_ms: std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
