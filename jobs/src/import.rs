@@ -57,7 +57,7 @@ pub fn import(args: &ImportArgs) -> Result<(), Failure> {
     progress.done();
     let (events, summary) = imported.map_err(Failure::from_error)?;
     append_all(&log, (events, summary.clone()))?;
-    output::print(&format!("{summary}\n"))
+    output::print(format!("{summary}\n"))
 }
 
 fn append_all(log: &dyn EventLog, (events, _): Imported) -> Result<(), Failure> {

@@ -44,7 +44,7 @@ pub fn kpi(args: &KpiArgs) -> Result<(), Failure> {
         What::List(folder) => list(folder),
         What::Check(folder) => {
             let count = kpis::load(folder.folder.as_deref())?.len();
-            output::print(&format!("{count} KPIs, no mistakes\n"))
+            output::print(format!("{count} KPIs, no mistakes\n"))
         }
         What::Recompute { place, folder } => recompute(place, folder),
     }

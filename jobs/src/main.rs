@@ -137,7 +137,7 @@ fn main() -> ExitCode {
         Command::Sql(args) => sql::sql(&args),
         Command::Kpi(args) => kpi::kpi(&args),
         Command::Quarantine(args) => quarantine::quarantine(&args),
-        Command::Config => output::print(&Config::sample()),
+        Command::Config => output::print(Config::sample()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

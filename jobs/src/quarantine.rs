@@ -210,7 +210,7 @@ fn retry(place: &Place, files: &[PathBuf], reason: Option<Reason>, dry_run: bool
         eprintln!("and {} more", thousands((still.len() - SHOWN) as u64));
     }
     let done = if dry_run { "would be put back" } else { "put back into the log" };
-    output::print(&format!(
+    output::print(format!(
         "{} {done}, {} still no events\n",
         thousands(put_back),
         thousands(still.len() as u64)

@@ -49,7 +49,7 @@ pub fn sql(args: &SqlArgs) -> Result<(), Failure> {
             let batches =
                 if batches.is_empty() { vec![RecordBatch::new_empty(schema.into())] } else { batches };
             let table = arrow::util::pretty::pretty_format_batches(&batches).map_err(Failure::from_error)?;
-            output::print(&format!("{table}\n"))
+            output::print(format!("{table}\n"))
         }
         Format::Csv => {
             let names: Vec<String> = schema.fields().iter().map(|field| csv_cell(field.name())).collect();
