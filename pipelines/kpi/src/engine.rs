@@ -11,22 +11,20 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-    UInt32Array, new_null_array,
+    ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    new_null_array,
 };
-use arrow::compute::{concat_batches, filter_record_batch, take_arrays};
-use arrow::datatypes::{Field, Int64Type, Schema};
+use arrow::compute::filter_record_batch;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
-use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
-use datafusion::physical_expr::GroupsAccumulatorAdapter;
-use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
-use datafusion::physical_plan::aggregates::order::GroupOrdering;
+use datafusion::logical_expr::EmitTo;
 use headsup_operators::facts::Table;
 use headsup_operators::{Windows, WindowsError, pack, unpack};
 use serde::{Deserialize, Serialize};
 
-use crate::definition::{Cell, Kpi, Step};
+use crate::definition::{Cell, Kpi};
+use crate::gather::Gather;
+use crate::groups::{Merged, Partial, partial_of};
 
 /// The state of one KPI: partial aggregates per pane, and what each window has
 /// shown.
@@ -34,9 +32,7 @@ use crate::definition::{Cell, Kpi, Step};
 pub struct KpiWindows {
     kpi: Arc<Kpi>,
     tick_ms: i64,
-    /// Facts not aggregated yet.
-    pending: Vec<RecordBatch>,
-    pending_rows: usize,
+    gather: Gather,
     panes: BTreeMap<i64, Vec<Partial>>,
     windows: BTreeMap<i64, Shown>,
     /// Everything before has been shown.
@@ -44,16 +40,6 @@ pub struct KpiWindows {
     /// Counts partials, to tell what is new in a window.
     sequence: u64,
     refused: u64,
-}
-
-/// The aggregate states of some facts of one pane, by finest key.
-#[derive(Debug, Clone)]
-struct Partial {
-    sequence: u64,
-    keys: Vec<ArrayRef>,
-    /// Per aggregate its state columns.
-    states: Vec<Vec<ArrayRef>>,
-    rows: usize,
 }
 
 /// What a window has shown.
@@ -84,8 +70,6 @@ struct Saved {
 
 /// More partials than this in a pane are merged into one.
 const PARTIALS_MAX: usize = 8;
-/// Facts are aggregated when so many rows wait, even between ticks.
-const PENDING_MAX: usize = 1 << 16;
 
 impl Windows for KpiWindows {
     fn name(&self) -> &str {
@@ -106,7 +90,7 @@ impl Windows for KpiWindows {
 
     fn next_tick_ms(&self) -> Option<i64> {
         let soon = self.now_ms.map(|now| next_multiple(now, self.tick_ms));
-        if self.pending_rows > 0 {
+        if !self.gather.is_empty() {
             return Some(soon.unwrap_or(i64::MIN));
         }
         self.windows
@@ -126,36 +110,10 @@ impl Windows for KpiWindows {
             .min()
     }
 
-    fn absorb(&mut self, table: Table, facts: &RecordBatch) -> Result<(), WindowsError> {
-        let kpi = self.kpi.clone();
-        for branch in kpi.branches.iter().filter(|branch| branch.table == table) {
-            let mut batch = facts.clone();
-            for step in &branch.steps {
-                batch = match step {
-                    Step::Filter(predicate) => {
-                        let keep = predicate.evaluate(&batch)?.into_array(batch.num_rows())?;
-                        filter_record_batch(&batch, keep.as_boolean())?
-                    }
-                    Step::Project(exprs, schema) => {
-                        let rows = batch.num_rows();
-                        let columns = exprs
-                            .iter()
-                            .map(|expr| expr.evaluate(&batch)?.into_array(rows))
-                            .collect::<Result<Vec<_>>>()?;
-                        RecordBatch::try_new(schema.clone(), columns)?
-                    }
-                };
-                if batch.num_rows() == 0 {
-                    break;
-                }
-            }
-            if batch.num_rows() > 0 {
-                self.pending_rows += batch.num_rows();
-                self.pending.push(batch);
-            }
-        }
-        if self.pending_rows >= PENDING_MAX {
-            self.aggregate()?;
+    fn absorb(&mut self, now_ms: i64, table: Table, facts: &RecordBatch) -> Result<(), WindowsError> {
+        self.gather.absorb(table, facts)?;
+        if self.gather.is_full() {
+            self.aggregate(next_multiple(now_ms.saturating_sub(1), self.tick_ms))?;
         }
         Ok(())
     }
@@ -164,7 +122,7 @@ impl Windows for KpiWindows {
         if now_ms.rem_euclid(self.tick_ms) != 0 {
             return Ok(());
         }
-        self.aggregate()?;
+        self.aggregate(now_ms)?;
         Ok(self.show(now_ms, rows)?)
     }
 
@@ -176,12 +134,8 @@ impl Windows for KpiWindows {
         let partials =
             || self.panes.iter().flat_map(|(pane, partials)| partials.iter().map(move |p| (pane, p)));
         let columns = partials().map(|(_, partial)| partial.columns()).collect::<Result<Vec<_>>>()?;
-        let pending = match self.pending.as_slice() {
-            [] => Vec::new(),
-            [first, ..] => pack(&[concat_batches(&first.schema(), &self.pending)?])?,
-        };
         let saved = Saved {
-            pending,
+            pending: self.gather.save()?,
             partials: partials().map(|(&pane, partial)| (pane, partial.sequence)).collect(),
             columns: pack(&columns)?,
             widths: partials().next().map_or(vec![], |(_, p)| p.states.iter().map(Vec::len).collect()),
@@ -195,39 +149,17 @@ impl Windows for KpiWindows {
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), WindowsError> {
         let saved: Saved = postcard::from_bytes(saved)?;
-        self.pending = unpack(&saved.pending)?;
-        self.pending_rows = self.pending.iter().map(RecordBatch::num_rows).sum();
+        self.gather.restore(&saved.pending)?;
         self.panes.clear();
-        let keys = self.kpi.keys.len();
         for ((pane, sequence), batch) in saved.partials.into_iter().zip(unpack(&saved.columns)?) {
-            if saved.widths.len() != self.kpi.aggregates.len()
-                || batch.num_columns() != keys + saved.widths.iter().sum::<usize>()
-            {
+            let Some(partial) = Partial::of_columns(&self.kpi, batch.columns(), batch.num_rows())? else {
                 return Err(format!("a state of another KPI than {}", self.kpi.name).into());
-            }
-            let (keys, mut states) = batch.columns().split_at(keys);
-            let mut of_aggregates = Vec::with_capacity(saved.widths.len());
-            for &width in &saved.widths {
-                let (state, rest) = states.split_at(width);
-                of_aggregates.push(state.to_vec());
-                states = rest;
-            }
-            let partial =
-                Partial { sequence, keys: keys.to_vec(), states: of_aggregates, rows: batch.num_rows() };
-            self.panes.entry(pane).or_default().push(partial);
+            };
+            self.panes.entry(pane).or_default().push(Partial { sequence, ..partial });
         }
         self.windows = saved.windows;
         (self.now_ms, self.sequence, self.refused) = (saved.now_ms, saved.sequence, saved.refused);
         Ok(())
-    }
-}
-
-impl Partial {
-    /// Keys and states side by side.
-    fn columns(&self) -> Result<RecordBatch> {
-        let columns = self.keys.iter().chain(self.states.iter().flatten());
-        let named = columns.enumerate().map(|(place, column)| (place.to_string(), column.clone(), true));
-        Ok(RecordBatch::try_from_iter_with_nullable(named)?)
     }
 }
 
@@ -236,9 +168,8 @@ impl KpiWindows {
     pub fn new(kpi: Arc<Kpi>) -> Self {
         Self {
             tick_ms: kpi.tick_ms(),
+            gather: Gather::new(kpi.clone()),
             kpi,
-            pending: Vec::new(),
-            pending_rows: 0,
             panes: BTreeMap::new(),
             windows: BTreeMap::new(),
             now_ms: None,
@@ -257,7 +188,7 @@ impl KpiWindows {
     /// # Errors
     /// An expression that cannot be evaluated.
     pub fn finish(mut self, rows: &mut Vec<RecordBatch>) -> Result<()> {
-        self.aggregate()?;
+        self.aggregate(i64::MIN)?;
         let starts: Vec<i64> = self.windows.keys().copied().collect();
         for start in starts {
             let end = start + self.kpi.windowing.size_ms();
@@ -301,7 +232,7 @@ impl KpiWindows {
         self.now_ms = Some(self.now_ms.map_or(now_ms, |before| before.max(now_ms)));
         // A pane is needed until the last window with it is final.
         while let Some((&pane, _)) = self.panes.first_key_value() {
-            if self.open(pane) {
+            if self.last_final_ms(pane) > now_ms {
                 break;
             }
             self.panes.pop_first();
@@ -309,58 +240,64 @@ impl KpiWindows {
         Ok(())
     }
 
-    /// Whether any window with this pane can still change.
-    fn open(&self, pane: i64) -> bool {
+    /// When the last window with this pane is final.
+    fn last_final_ms(&self, pane: i64) -> i64 {
         let windowing = &self.kpi.windowing;
-        let last = *windowing.windows_of_pane(pane).end();
-        self.now_ms.is_none_or(|now| last + windowing.size_ms() + self.kpi.corrections_ms > now)
+        *windowing.windows_of_pane(pane).end() + windowing.size_ms() + self.kpi.corrections_ms
     }
 
-    /// Aggregates what is pending into partials of their panes.
-    fn aggregate(&mut self) -> Result<()> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        self.pending_rows = 0;
-        let pending = std::mem::take(&mut self.pending);
-        let batch = match pending.as_slice() {
-            [one] => one.clone(),
-            many => concat_batches(&many[0].schema(), many)?,
-        };
-        let kpi = self.kpi.clone();
-        let times = kpi.time.evaluate(&batch)?.into_array(batch.num_rows())?;
-        let times = times.as_primitive::<Int64Type>();
-        let mut by_pane: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
-        for row in 0..batch.num_rows() {
-            // A fact without the window's time (never accepted, say) has no window.
-            if times.is_valid(row) {
-                let pane = kpi.windowing.pane_start(times.value(row).div_euclid(1_000));
-                by_pane.entry(pane).or_default().push(row as u32);
-            }
-        }
-        for (pane, rows) in by_pane {
-            if !self.open(pane) {
-                self.refused += rows.len() as u64;
-                continue;
-            }
-            let part = if rows.len() == batch.num_rows() {
-                batch.clone()
+    /// Aggregates what is pending into partials of their panes, at the tick `now_ms`.
+    fn aggregate(&mut self, now_ms: i64) -> Result<()> {
+        for (pane, facts) in self.gather.take()? {
+            if self.takes(pane, now_ms) {
+                let partial = partial_of(&self.kpi, &facts)?;
+                self.put(pane, partial, now_ms)?;
             } else {
-                let columns = take_arrays(batch.columns(), &UInt32Array::from(rows), None)?;
-                RecordBatch::try_new(batch.schema(), columns)?
-            };
-            let mut partial = partial_of(&kpi, &part)?;
-            self.sequence += 1;
-            partial.sequence = self.sequence;
-            let partials = self.panes.entry(pane).or_default();
-            partials.push(partial);
-            for start in kpi.windowing.windows_of_pane(pane).step_by(kpi.windowing.slide_ms() as usize) {
-                let end = start + kpi.windowing.size_ms() + kpi.corrections_ms;
-                if self.now_ms.is_none_or(|now| end > now) {
-                    self.windows.entry(start).or_default().dirty = true;
-                }
+                self.refused += facts.num_rows() as u64;
             }
-            self.compact(pane)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a window with this pane had not been final before the tick `now_ms`. That
+    /// depends on nothing but the two, not on which ticks there was something to do at.
+    fn takes(&self, pane: i64, now_ms: i64) -> bool {
+        self.last_final_ms(pane) > now_ms.saturating_sub(self.tick_ms)
+    }
+
+    /// Puts a partial into its pane, which makes windows dirty.
+    fn put(&mut self, pane: i64, partial: Partial, now_ms: i64) -> Result<()> {
+        let kpi = self.kpi.clone();
+        self.sequence += 1;
+        let sequence = self.sequence;
+        self.panes.entry(pane).or_default().push(Partial { sequence, ..partial });
+        for start in kpi.windowing.windows_of_pane(pane).step_by(kpi.windowing.slide_ms() as usize) {
+            let final_ms = start + kpi.windowing.size_ms() + kpi.corrections_ms;
+            if final_ms > now_ms.saturating_sub(self.tick_ms) {
+                self.windows.entry(start).or_default().dirty = true;
+            }
+        }
+        self.compact(pane)
+    }
+
+    /// Takes in what [`crate::KpiPartials`] of the same KPI has given out at the tick
+    /// `now_ms`, over a share of the events.
+    ///
+    /// # Errors
+    /// Rows of something else.
+    pub fn absorb_partials(&mut self, now_ms: i64, batch: &RecordBatch) -> Result<(), WindowsError> {
+        let kpi = self.kpi.clone();
+        let other = || format!("partial aggregates of another KPI than {}", kpi.name);
+        let panes = crate::shares::panes(batch).ok_or_else(other)?;
+        for (pane, facts, rows) in panes {
+            let part = batch.slice(rows.start, rows.len());
+            let columns = &part.columns()[crate::shares::HEADER..];
+            let partial = Partial::of_columns(&kpi, columns, part.num_rows())?.ok_or_else(other)?;
+            if self.takes(pane, now_ms) {
+                self.put(pane, partial, now_ms)?;
+            } else {
+                self.refused += facts;
+            }
         }
         Ok(())
     }
@@ -494,134 +431,11 @@ impl KpiWindows {
     }
 }
 
-/// Facts of one pane to aggregate states.
-fn partial_of(kpi: &Kpi, batch: &RecordBatch) -> Result<Partial> {
-    let rows = batch.num_rows();
-    let set: Vec<usize> = (0..kpi.keys.len()).collect();
-    let mut merged = Merged::new(kpi, &set)?;
-    let keys =
-        kpi.keys.iter().map(|key| key.expr.evaluate(batch)?.into_array(rows)).collect::<Result<Vec<_>>>()?;
-    merged.groups_of(&keys, rows)?;
-    let mut states = Vec::with_capacity(kpi.aggregates.len());
-    for (aggregate, accumulator) in kpi.aggregates.iter().zip(&mut merged.accumulators) {
-        let values = aggregate
-            .aggregate
-            .expressions()
-            .iter()
-            .map(|expr| expr.evaluate(batch)?.into_array(rows))
-            .collect::<Result<Vec<_>>>()?;
-        let filter = match &aggregate.filter {
-            Some(filter) => Some(filter.evaluate(batch)?.into_array(rows)?),
-            None => None,
-        };
-        let filter = filter.as_ref().map(|filter| filter.as_boolean());
-        accumulator.update_batch(&values, &merged.groups, filter, merged.total)?;
-        states.push(accumulator.state(EmitTo::All)?);
-    }
-    let total = merged.total;
-    Ok(Partial { sequence: 0, keys: merged.keys()?, states, rows: total })
-}
-
-/// Aggregation of partials by some of their keys.
-struct Merged {
-    values: Option<Box<dyn GroupValues>>,
-    accumulators: Vec<Box<dyn GroupsAccumulator>>,
-    groups: Vec<usize>,
-    total: usize,
-    /// The keys, if they have not been through `values`.
-    only: Option<Vec<ArrayRef>>,
-}
-
-impl Merged {
-    fn new(kpi: &Kpi, set: &[usize]) -> Result<Self> {
-        let values = if set.is_empty() {
-            None
-        } else {
-            let fields: Vec<Field> = set
-                .iter()
-                .map(|&key| Field::new(&kpi.keys[key].name, kpi.keys[key].data_type.clone(), true))
-                .collect();
-            Some(new_group_values(Arc::new(Schema::new(fields)), &GroupOrdering::None)?)
-        };
-        let accumulators = kpi
-            .aggregates
-            .iter()
-            .map(|aggregate| {
-                let aggregate = &aggregate.aggregate;
-                if aggregate.groups_accumulator_supported() {
-                    aggregate.create_groups_accumulator()
-                } else {
-                    let aggregate = aggregate.clone();
-                    Ok(Box::new(GroupsAccumulatorAdapter::new(move || aggregate.create_accumulator()))
-                        as Box<dyn GroupsAccumulator>)
-                }
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self { values, accumulators, groups: Vec::new(), total: 0, only: None })
-    }
-
-    /// Finds the group of each row.
-    fn groups_of(&mut self, keys: &[ArrayRef], rows: usize) -> Result<()> {
-        match &mut self.values {
-            Some(values) => {
-                values.intern(keys, &mut self.groups)?;
-                self.total = values.len();
-            }
-            None => {
-                self.groups.clear();
-                self.groups.resize(rows, 0);
-                self.total = 1;
-            }
-        }
-        Ok(())
-    }
-
-    /// Merges a partial in; `groups` says into which groups.
-    fn add(&mut self, partial: &Partial, set: &[usize]) -> Result<()> {
-        let keys: Vec<ArrayRef> = set.iter().map(|&key| partial.keys[key].clone()).collect();
-        self.groups_of(&keys, partial.rows)?;
-        for (accumulator, state) in self.accumulators.iter_mut().zip(&partial.states) {
-            accumulator.merge_batch(state, &self.groups, self.total)?;
-        }
-        Ok(())
-    }
-
-    /// Takes the only partial there is, by all its keys, which are distinct.
-    fn take(&mut self, partial: &Partial, set: &[usize]) -> Result<()> {
-        self.groups = (0..partial.rows).collect();
-        self.total = partial.rows;
-        self.only = Some(set.iter().map(|&key| partial.keys[key].clone()).collect());
-        for (accumulator, state) in self.accumulators.iter_mut().zip(&partial.states) {
-            accumulator.merge_batch(state, &self.groups, self.total)?;
-        }
-        Ok(())
-    }
-
-    fn into_partial(mut self) -> Result<Partial> {
-        let states = self
-            .accumulators
-            .iter_mut()
-            .map(|accumulator| accumulator.state(EmitTo::All))
-            .collect::<Result<_>>()?;
-        Ok(Partial { sequence: 0, rows: self.total, keys: self.keys()?, states })
-    }
-
-    fn keys(&mut self) -> Result<Vec<ArrayRef>> {
-        if let Some(keys) = self.only.take() {
-            return Ok(keys);
-        }
-        match &mut self.values {
-            Some(values) => values.emit(EmitTo::All),
-            None => Ok(Vec::new()),
-        }
-    }
-}
-
 fn times(ms: i64, rows: usize) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from(vec![ms.saturating_mul(1_000); rows]).with_timezone("UTC"))
 }
 
 /// The smallest multiple of `step` after `time_ms`.
 fn next_multiple(time_ms: i64, step: i64) -> i64 {
-    (time_ms.div_euclid(step) + 1) * step
+    (time_ms.div_euclid(step) + 1).saturating_mul(step)
 }

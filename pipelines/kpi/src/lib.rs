@@ -5,13 +5,20 @@
 //! `definition` reads a file and checks it, `functions` and `sketch` are what SQL
 //! can call, `engine` keeps the windows. One engine serves the stream and the
 //! batch: facts go in with [`KpiWindows::absorb`], rows come out of
-//! [`KpiWindows::tick`].
+//! [`KpiWindows::tick`]. Over a share of the events there are [`KpiPartials`] instead, which
+//! [`Merge`] puts together.
 
 mod definition;
 mod engine;
 mod functions;
+mod gather;
+mod groups;
+mod merge;
+mod shares;
 mod sketch;
 
 pub use definition::{Kpi, KpiError};
 pub use engine::KpiWindows;
 pub use functions::register;
+pub use merge::{Merge, Merged, Share, ShareRecord, ShareSays};
+pub use shares::{KpiPartials, tick_of};

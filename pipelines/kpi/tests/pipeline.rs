@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use headsup_events::{Chunk, Decoder, Limits};
-use headsup_kpi::{Kpi, KpiWindows};
+use headsup_kpi::{Kpi, KpiPartials, KpiWindows, Merge, Merged, Share, ShareRecord, ShareSays, tick_of};
 use headsup_operators::facts::Table;
 use headsup_operators::{ContactLimits, Pipeline, PipelineConfig, Windows};
 use headsup_sources::simulate::{Config, Simulator};
@@ -230,7 +230,7 @@ fn batch_over_the_facts_is_the_stream() {
         // In another order than they came: last batch first.
         for (table, batches) in &live.facts {
             for batch in batches.iter().rev() {
-                windows.absorb(*table, batch).expect("evaluates");
+                windows.absorb(i64::MIN, *table, batch).expect("evaluates");
             }
         }
         let mut batches = Vec::new();
@@ -383,4 +383,135 @@ fn poison_is_counted_and_changes_nothing_else() {
     assert_eq!((account.late, account.duplicate), (late, copies as u64));
     assert_eq!(account.applied, rest.len() as u64);
     assert_eq!((clean.history, clean_refused), (poisoned.history, refused));
+}
+
+/// What the shares of the partitions say, each in its order.
+fn shares_say(
+    kpis: &[Arc<Kpi>],
+    partitions: &[Vec<&str>],
+    shares: usize,
+    cut: usize,
+) -> Vec<Vec<ShareRecord>> {
+    let of = partitions.len();
+    let mut all = Vec::new();
+    for place in 0..shares {
+        let range = place * of / shares..(place + 1) * of / shares;
+        let share = Share { first: range.start as u32, end: range.end as u32, of: of as u32 };
+        let config = PipelineConfig {
+            partitions: range.len(),
+            disorder_ms_max: 2_000,
+            lateness_ms_max: 600_000,
+            contacts: ContactLimits::default(),
+            queue_tick_ms: 10_000,
+            store: Vec::new(),
+            profile: false,
+        };
+        let fresh = || {
+            let windows = kpis.iter().map(|kpi| Box::new(KpiPartials::new(kpi.clone())) as Box<dyn Windows>);
+            Pipeline::new(config.clone(), windows.collect())
+        };
+        let mut pipeline = fresh();
+        let mut decoder = Decoder::new(Limits::default(), Pipeline::columns());
+        let mut says = Vec::new();
+        let mine = &partitions[range];
+        let longest = mine.iter().map(Vec::len).max().unwrap_or(0);
+        for (round, begin) in (0..=longest).step_by(cut).enumerate() {
+            if round % 5 == 4 {
+                let saved = pipeline.save().expect("saved");
+                pipeline = fresh();
+                pipeline.restore(&saved).expect("restored");
+                for (place, lines) in mine.iter().enumerate() {
+                    if begin >= lines.len() {
+                        pipeline.end(place);
+                    }
+                }
+            }
+            for (place, lines) in mine.iter().enumerate() {
+                let part = &lines[begin.min(lines.len())..(begin + cut).min(lines.len())];
+                let chunk = Chunk::of_lines(&part.join("\n"), begin as u64, APPENDED_AT_MS);
+                pipeline.push(place, decoder.decode(&chunk), 0);
+                if begin + cut >= lines.len() {
+                    pipeline.end(place);
+                }
+            }
+            let output = pipeline.advance().expect("KPIs evaluate");
+            let say = |what| ShareRecord { share: share.clone(), definitions: 7, what };
+            for (place, batch) in output.rows {
+                says.push(say(ShareSays::Partials {
+                    kpi: kpis[place].name.clone(),
+                    tick_ms: tick_of(&batch).expect("a tick"),
+                    part: 0,
+                    batch: headsup_operators::pack(&[batch]).expect("packed"),
+                }));
+            }
+            says.extend(pipeline.watermark_ms().map(|ms| say(ShareSays::Done(ms))));
+        }
+        all.push(says);
+    }
+    all
+}
+
+/// The history of the merged rows, sorted; the shares come in an order that `seed` decides, and
+/// some of what they say comes twice.
+fn merged(kpis: &[Arc<Kpi>], mut says: Vec<Vec<ShareRecord>>, seed: u64) -> Vec<String> {
+    let mut dice = ChaCha8Rng::seed_from_u64(seed);
+    let mut merge = Merge::new(kpis, 7);
+    let mut history = Vec::new();
+    let (mut again, mut speaker) = (0, 0);
+    says.iter_mut().for_each(|says| says.reverse());
+    while says.iter().any(|says| !says.is_empty()) {
+        // Now and then a share gets far ahead of the others.
+        if dice.random_range(0..50) == 0 {
+            speaker = dice.random_range(0..says.len());
+        }
+        let place = if dice.random_range(0..2) == 0 { speaker } else { dice.random_range(0..says.len()) };
+        let Some(record) = says[place].pop() else { continue };
+        let bytes = record.to_bytes().expect("packed");
+        let record = ShareRecord::from_bytes(&bytes).expect("unpacked");
+        let what = merge.push(record.clone()).expect("taken in");
+        // A watermark that has not moved is no news.
+        assert!(what == Merged::Applied || matches!(record.what, ShareSays::Done(_)), "{record:?}");
+        if dice.random_range(0..10) == 0 {
+            assert_eq!(merge.push(record).expect("taken in"), Merged::Duplicate);
+            again += 1;
+        }
+        if dice.random_range(0..2_000) == 0 {
+            let saved = merge.save().expect("saved");
+            merge = Merge::new(kpis, 7);
+            merge.restore(&saved).expect("restored");
+        }
+        for (place, batch) in merge.advance().expect("KPIs evaluate").rows {
+            history.extend(
+                (0..batch.num_rows()).map(|row| text(&kpis[place].name, &batch, row, batch.num_columns())),
+            );
+        }
+    }
+    assert!(again > 0);
+    assert_eq!((merge.watermark_ms(), merge.waiting()), (Some(i64::MAX), 0));
+    history.sort();
+    history
+}
+
+#[test]
+fn shares_of_the_partitions_give_the_same_rows() {
+    let kpis = kpis();
+    let mut events = shuffled(&events(), 2);
+    // Some come late, so that there are corrections and refusals.
+    let late: Vec<_> = events.iter().step_by(11).cloned().collect();
+    let mut place = 0;
+    events.retain(|_| {
+        place += 1;
+        place % 11 != 1
+    });
+    events.extend(late.into_iter().map(|(at_ms, key, json)| (at_ms + 400_000, key, json)));
+    events.sort_by_key(|event| event.0);
+    let partitions = by_customer(&events, 8);
+    let (one, _) = run_refusing(&kpis, &partitions, 100, &[], usize::MAX);
+    let mut expected = one.history;
+    expected.sort();
+    assert!(expected.len() > 10_000);
+    for (shares, cut) in [(1, 100), (2, 37), (4, 400)] {
+        let says = shares_say(&kpis, &partitions, shares, cut);
+        assert!(merged(&kpis, says, shares as u64) == expected, "{shares} shares");
+    }
 }

@@ -58,11 +58,12 @@ pub trait Windows: fmt::Debug + Send {
     /// new facts.
     fn next_tick_ms(&self) -> Option<i64>;
 
-    /// Takes in new facts of a table.
+    /// Takes in the facts of a table that are new at `now_ms`, when [`Windows::tick`] is
+    /// called next. For a batch that is the beginning of time.
     ///
     /// # Errors
     /// An expression that cannot be evaluated, such as a division by zero.
-    fn absorb(&mut self, table: Table, facts: &RecordBatch) -> Result<(), WindowsError>;
+    fn absorb(&mut self, now_ms: i64, table: Table, facts: &RecordBatch) -> Result<(), WindowsError>;
 
     /// Time is `now_ms`: every fact known before has been absorbed. Appends the rows
     /// that windows show now to `rows`.
@@ -471,7 +472,7 @@ impl Pipeline {
             let table = rows.table();
             let batch = rows.take();
             for windows in windows.iter_mut() {
-                windows.absorb(table, &batch)?;
+                windows.absorb(now_ms, table, &batch)?;
             }
             if stored[table as usize] {
                 output.facts.push((table, batch));

@@ -158,7 +158,7 @@ pub fn recompute(data: &Path, kpis: &[Arc<Kpi>]) -> Result<Vec<Vec<RecordBatch>>
         for batch in batches {
             let batch = batch.map_err(external)?;
             for windows in &mut windows {
-                windows.absorb(table, &batch)?;
+                windows.absorb(i64::MIN, table, &batch)?;
             }
         }
     }

@@ -1,0 +1,113 @@
+//! Facts on their way into the panes of a KPI.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, filter_record_batch, take_arrays};
+use arrow::datatypes::Int64Type;
+use datafusion::error::Result;
+use headsup_operators::facts::Table;
+use headsup_operators::{WindowsError, pack, unpack};
+
+use crate::definition::{Kpi, Step};
+
+/// Facts that a KPI counts and that are not aggregated yet.
+#[derive(Debug)]
+pub(super) struct Gather {
+    kpi: Arc<Kpi>,
+    pending: Vec<RecordBatch>,
+    rows: usize,
+}
+
+/// Facts are aggregated when so many rows wait, even between ticks.
+const ROWS_MAX: usize = 1 << 16;
+
+impl Gather {
+    pub fn new(kpi: Arc<Kpi>) -> Self {
+        Self { kpi, pending: Vec::new(), rows: 0 }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.rows >= ROWS_MAX
+    }
+
+    /// Takes in those facts of a table that the KPI counts.
+    pub fn absorb(&mut self, table: Table, facts: &RecordBatch) -> Result<()> {
+        for branch in self.kpi.branches.iter().filter(|branch| branch.table == table) {
+            let mut batch = facts.clone();
+            for step in &branch.steps {
+                batch = match step {
+                    Step::Filter(predicate) => {
+                        let keep = predicate.evaluate(&batch)?.into_array(batch.num_rows())?;
+                        filter_record_batch(&batch, keep.as_boolean())?
+                    }
+                    Step::Project(exprs, schema) => {
+                        let rows = batch.num_rows();
+                        let columns = exprs
+                            .iter()
+                            .map(|expr| expr.evaluate(&batch)?.into_array(rows))
+                            .collect::<Result<Vec<_>>>()?;
+                        RecordBatch::try_new(schema.clone(), columns)?
+                    }
+                };
+                if batch.num_rows() == 0 {
+                    break;
+                }
+            }
+            if batch.num_rows() > 0 {
+                self.rows += batch.num_rows();
+                self.pending.push(batch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives out all facts, by the start of their pane.
+    pub fn take(&mut self) -> Result<Vec<(i64, RecordBatch)>> {
+        self.rows = 0;
+        let pending = std::mem::take(&mut self.pending);
+        let batch = match pending.as_slice() {
+            [] => return Ok(Vec::new()),
+            [one] => one.clone(),
+            many => concat_batches(&many[0].schema(), many)?,
+        };
+        let times = self.kpi.time.evaluate(&batch)?.into_array(batch.num_rows())?;
+        let times = times.as_primitive::<Int64Type>();
+        let mut by_pane: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+        for row in 0..batch.num_rows() {
+            // A fact without the window's time (never accepted, say) has no window.
+            if times.is_valid(row) {
+                let pane = self.kpi.windowing.pane_start(times.value(row).div_euclid(1_000));
+                by_pane.entry(pane).or_default().push(row as u32);
+            }
+        }
+        let part = |(pane, rows): (i64, Vec<u32>)| {
+            if rows.len() == batch.num_rows() {
+                return Ok((pane, batch.clone()));
+            }
+            let columns = take_arrays(batch.columns(), &UInt32Array::from(rows), None)?;
+            Ok((pane, RecordBatch::try_new(batch.schema(), columns)?))
+        };
+        by_pane.into_iter().map(part).collect()
+    }
+
+    /// The facts, for a checkpoint.
+    pub fn save(&self) -> Result<Vec<u8>, WindowsError> {
+        match self.pending.as_slice() {
+            [] => Ok(Vec::new()),
+            [first, ..] => Ok(pack(&[concat_batches(&first.schema(), &self.pending)?])?),
+        }
+    }
+
+    /// Goes on from what [`Gather::save`] has saved.
+    pub fn restore(&mut self, saved: &[u8]) -> Result<(), WindowsError> {
+        self.pending = unpack(saved)?;
+        self.rows = self.pending.iter().map(RecordBatch::num_rows).sum();
+        Ok(())
+    }
+}
