@@ -222,6 +222,28 @@ pub enum LogError {
         /// What was found.
         problem: String,
     },
+    /// Records that were in the log do not come.
+    #[error("cannot read topic {topic} partition {partition} at offset {offset}: {problem}")]
+    Missing {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// Offset of the first record that is missing.
+        offset: u64,
+        /// What was found and what to do.
+        problem: String,
+    },
+    /// The cluster that keeps the log cannot be reached, or refuses.
+    #[error("cannot {attempt} at the cluster {endpoint}: {problem}")]
+    Cluster {
+        /// Its address.
+        endpoint: String,
+        /// What was attempted.
+        attempt: String,
+        /// What it said and what to do.
+        problem: String,
+    },
     /// The storage crate failed.
     #[error("cannot {attempt} in the log")]
     Storage {

@@ -1,0 +1,281 @@
+//! Reading one partition: the client's stream of batches, checked to be without gaps.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use arrow::buffer::Buffer;
+use fluvio::{Isolation, Offset, PartitionConsumer, consumer::ConsumerConfig, metrics::ClientMetrics};
+use fluvio_future::{task::run_block_on, timer::sleep};
+use fluvio_protocol::{link::ErrorCode, record::Batch};
+use futures_util::stream::{Stream, StreamExt};
+use headsup_connectors::{Chunk, LogError, Reader};
+
+use crate::cluster::{Backoff, Cluster, Trouble, passing, tried_for, within};
+
+/// How much a fetch may grow to, when a batch does not fit.
+const FETCH_BYTES_MAX: u32 = 1 << 30;
+
+/// How often a stream is opened again at the same offset, each time with twice the bytes, before
+/// the records there are given up as missing.
+const REOPENINGS_MAX: u32 = 14;
+
+/// How often the end of the log is asked for while nothing comes.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+pub(crate) struct FluvioReader {
+    cluster: Arc<Cluster>,
+    topic: String,
+    partition: u32,
+    /// Offset of the next record that is handed out.
+    next: u64,
+    batches: Option<Batches>,
+    /// What is asked of the server at once.
+    fetch_bytes: u32,
+    /// How often the stream was opened at `next` without a record coming.
+    reopened: u32,
+    /// The end of the log, when last seen, and when that was.
+    end: u64,
+    end_seen: Option<Instant>,
+    /// When the cluster was last heard of, while there is trouble with it.
+    trouble: Option<Instant>,
+    pause: Backoff,
+}
+
+type Batches = Pin<Box<dyn Stream<Item = Result<Batch, ErrorCode>> + Send>>;
+
+impl Reader for FluvioReader {
+    fn next(&mut self, wait: Duration) -> Result<Option<Chunk>, LogError> {
+        // Without a deadline the wait is as good as for ever.
+        let deadline = Instant::now().checked_add(wait);
+        run_block_on(async {
+            loop {
+                match self.step(deadline).await {
+                    Ok(Step::Chunk(chunk)) => return Ok(Some(chunk)),
+                    Ok(Step::Nothing) => return Ok(None),
+                    Ok(Step::Again) => {}
+                    Err(Trouble::Final(error)) => return Err(error),
+                    Err(Trouble::Passing(problem)) => {
+                        if self.lost(&problem, deadline).await? {
+                            return Ok(None);
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    fn end_offset(&self) -> Result<u64, LogError> {
+        let offsets = run_block_on(self.cluster.offsets(&self.topic, self.partition));
+        offsets.map(|offsets| offsets.end).map_err(|trouble| match trouble {
+            Trouble::Final(error) => error,
+            Trouble::Passing(problem) => self
+                .cluster
+                .error(format!("ask where topic {} partition {} ends", self.topic, self.partition), problem),
+        })
+    }
+}
+
+enum Step {
+    Chunk(Chunk),
+    /// There was nothing within the caller's wait.
+    Nothing,
+    Again,
+}
+
+impl FluvioReader {
+    pub fn new(cluster: Arc<Cluster>, topic: &str, partition: u32, from_offset: u64) -> Self {
+        let fetch_bytes = cluster.options.fetch_bytes.clamp(1, FETCH_BYTES_MAX);
+        Self {
+            cluster,
+            topic: topic.to_owned(),
+            partition,
+            next: from_offset,
+            batches: None,
+            fetch_bytes,
+            reopened: 0,
+            end: 0,
+            end_seen: None,
+            trouble: None,
+            pause: Backoff::default(),
+        }
+    }
+
+    async fn step(&mut self, deadline: Option<Instant>) -> Result<Step, Trouble> {
+        let Some(batches) = &mut self.batches else {
+            if self.open().await? {
+                return Ok(Step::Again);
+            }
+            // The log has not got there yet.
+            sleep(left(deadline).min(LOOK_EVERY)).await;
+            return Ok(if left(deadline).is_zero() { Step::Nothing } else { Step::Again });
+        };
+        // Records that are known to be there are waited for even if the caller does not want to
+        // wait: it asked for what there is.
+        let is_behind = self.next < self.end;
+        let limit =
+            if is_behind { self.cluster.options.request_timeout } else { left(deadline).min(LOOK_EVERY) };
+        match within(limit, batches.next()).await {
+            Some(Some(Ok(batch))) => self.take(batch).map(|chunk| chunk.map_or(Step::Again, Step::Chunk)),
+            Some(Some(Err(code))) => self.failed(code),
+            Some(None) => Err(Trouble::Passing("the connection was closed".into())),
+            None if is_behind => {
+                self.open_again(&format!("it ends at {} but nothing came within {limit:?}", self.end))
+            }
+            None => {
+                if self.end_seen.is_none_or(|seen| seen.elapsed() >= LOOK_EVERY) {
+                    self.see_end().await?;
+                    if self.next < self.end {
+                        return Ok(Step::Again);
+                    }
+                }
+                Ok(if left(deadline).is_zero() { Step::Nothing } else { Step::Again })
+            }
+        }
+    }
+
+    /// Opens the stream at `next`; `false` if the log does not reach that far.
+    async fn open(&mut self) -> Result<bool, Trouble> {
+        let begin = self.see_end().await?;
+        if self.next < begin {
+            return Err(Trouble::Final(self.missing(format!(
+                "the partition begins at {begin}, what was before is removed by the topic's retention; \
+                 read on from there, or restore the records"
+            ))));
+        }
+        if self.next > self.end {
+            return Ok(false);
+        }
+        let server = self.cluster.connect(&self.topic, self.partition).await?;
+        let consumer = PartitionConsumer::new(
+            self.topic.clone(),
+            self.partition,
+            Arc::new(server),
+            Arc::new(ClientMetrics::new()),
+        );
+        let config = ConsumerConfig::builder()
+            .max_bytes(self.fetch_bytes as i32)
+            .isolation(Isolation::ReadCommitted)
+            .build()
+            .map_err(passing)?;
+        let offset = Offset::absolute(self.next as i64).map_err(passing)?;
+        let opened = self.cluster.in_time("open the stream", async {
+            consumer.stream_batches_with_config(offset, config).await.map_err(passing)
+        });
+        self.batches = Some(Box::pin(opened.await?));
+        self.trouble = None;
+        self.pause = Backoff::default();
+        Ok(true)
+    }
+
+    /// Asks where the partition ends; returns where it begins.
+    async fn see_end(&mut self) -> Result<u64, Trouble> {
+        let offsets = self.cluster.offsets(&self.topic, self.partition).await?;
+        self.end = offsets.end;
+        self.end_seen = Some(Instant::now());
+        Ok(offsets.begin)
+    }
+
+    /// The records of a batch from `next` on, if any.
+    fn take(&mut self, batch: Batch) -> Result<Option<Chunk>, Trouble> {
+        let first = batch.get_base_offset().max(0) as u64;
+        let declared = batch.records_len() as u64;
+        let appended_at_ms = batch.header.max_time_stamp.max(batch.header.first_timestamp).max(0);
+        if first > self.next {
+            return self.open_again(&format!("the next record that came is {first}")).map(|_| None);
+        }
+        let records = batch.own_records();
+        let is_cut = (records.len() as u64) < declared;
+        let skip = (self.next - first).min(records.len() as u64) as usize;
+        let records = &records[skip..];
+        if records.is_empty() {
+            if is_cut {
+                let why = format!("of the batch at {first} with {declared} records {skip} came");
+                self.open_again(&why)?;
+            }
+            return Ok(None);
+        }
+        let mut bytes = Vec::with_capacity(records.iter().map(|record| record.value.as_ref().len()).sum());
+        let mut spans = Vec::with_capacity(records.len());
+        for record in records {
+            let start = bytes.len() as u32;
+            bytes.extend_from_slice(record.value.as_ref());
+            spans.push((start, bytes.len() as u32));
+        }
+        let first_offset = self.next;
+        self.next += spans.len() as u64;
+        self.reopened = 0;
+        if is_cut {
+            // What is here is good; the rest of the batch would not come.
+            self.count_gap();
+        }
+        let bytes = Buffer::from_vec(bytes);
+        Ok(Some(Chunk { first_offset, appended_at_ms, bytes, spans, oversized: Vec::new() }))
+    }
+
+    fn count_gap(&mut self) {
+        self.batches = None;
+        self.cluster.gaps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Opens the stream again at `next`, because what comes there did not come.
+    fn open_again(&mut self, why: &str) -> Result<Step, Trouble> {
+        self.count_gap();
+        if self.reopened >= REOPENINGS_MAX {
+            self.reopened = 0;
+            return Err(Trouble::Final(self.missing(format!(
+                "{why}, and opening the stream {REOPENINGS_MAX} times again, at last for {} bytes at once, \
+                 did not help; look at the cluster, or read on from a later offset",
+                self.fetch_bytes
+            ))));
+        }
+        self.reopened += 1;
+        self.fetch_bytes = self.fetch_bytes.saturating_mul(2).min(FETCH_BYTES_MAX);
+        Ok(Step::Again)
+    }
+
+    /// What the server or the client's decoder says.
+    fn failed(&mut self, code: ErrorCode) -> Result<Step, Trouble> {
+        match code {
+            ErrorCode::OffsetEvicted { next_available, .. } => {
+                self.batches = None;
+                Err(Trouble::Final(self.missing(format!(
+                    "the partition begins at {next_available}, what was before is removed by the topic's \
+                     retention; read on from there, or restore the records"
+                ))))
+            }
+            // Also what comes of a compressed batch that is cut.
+            ErrorCode::Other(why) => self.open_again(&why),
+            code => Err(Trouble::Passing(code.to_string())),
+        }
+    }
+
+    /// The connection is of no use any more: pauses, within the caller's wait. Whether that is
+    /// over.
+    async fn lost(&mut self, problem: &str, deadline: Option<Instant>) -> Result<bool, LogError> {
+        if self.batches.take().is_some() {
+            self.cluster.reconnects.fetch_add(1, Ordering::Relaxed);
+        }
+        self.cluster.forget();
+        let patience = self.cluster.options.patience;
+        if self.trouble.get_or_insert_with(Instant::now).elapsed() > patience {
+            self.trouble = None;
+            let attempt =
+                format!("read topic {} partition {} at offset {}", self.topic, self.partition, self.next);
+            return Err(self.cluster.error(attempt, tried_for(patience, problem)));
+        }
+        sleep(self.pause.next().min(left(deadline))).await;
+        Ok(left(deadline).is_zero())
+    }
+
+    fn missing(&self, problem: String) -> LogError {
+        LogError::Missing { topic: self.topic.clone(), partition: self.partition, offset: self.next, problem }
+    }
+}
+
+/// What is left of the caller's wait.
+fn left(deadline: Option<Instant>) -> Duration {
+    deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
+}
