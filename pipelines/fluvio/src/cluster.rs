@@ -12,22 +12,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_trait::async_trait;
-use fluvio::{FluvioAdmin, FluvioClusterConfig, FluvioError, spu::SpuDirectory};
 use fluvio_future::{future::race, timer::sleep};
-use fluvio_protocol::{
-    api::{Request, RequestMessage},
-    link::ErrorCode,
-    record::ReplicaKey,
-};
+use fluvio_protocol::{api::Request, link::ErrorCode, record::ReplicaKey};
 use fluvio_sc_schema::{ApiError, partition::PartitionSpec, spu::SpuSpec, topic::TopicSpec};
-use fluvio_socket::{
-    AsyncResponse, ClientConfig, MultiplexerSocket, SharedMultiplexerSocket, VersionedSerialSocket, Versions,
+use fluvio_spu_schema::server::fetch_offset::{
+    FetchOffsetPartition, FetchOffsetTopic, FetchOffsetsRequest, FetchOffsetsResponse,
 };
-use fluvio_spu_schema::server::fetch_offset::{FetchOffsetPartition, FetchOffsetTopic, FetchOffsetsRequest};
 use headsup_connectors::LogError;
 
-use crate::FluvioOptions;
+use crate::{
+    FluvioOptions,
+    connection::{Controller, Server},
+};
 
 /// What all readers and writers of a log share.
 pub(crate) struct Cluster {
@@ -124,7 +120,8 @@ impl Cluster {
     }
 
     async fn look_once(&self) -> Result<Seen, Trouble> {
-        let admin = self.admin().await?;
+        let controller = Controller::connect(&self.endpoint).await.map_err(passing)?;
+        let admin = &controller.admin;
         let topics = admin.all::<TopicSpec>().await.map_err(passing)?;
         let partitions = admin.all::<PartitionSpec>().await.map_err(passing)?;
         let servers = admin.all::<SpuSpec>().await.map_err(passing)?;
@@ -146,16 +143,11 @@ impl Cluster {
         Ok(seen)
     }
 
-    async fn admin(&self) -> Result<FluvioAdmin, Trouble> {
-        let config = FluvioClusterConfig::new(&self.endpoint);
-        FluvioAdmin::connect_with_config(&config).await.map_err(passing)
-    }
-
     /// Makes a topic, unless somebody else just has.
     pub async fn create(&self, topic: &str, spec: TopicSpec) -> Result<(), Trouble> {
         let created = self.in_time("ask the controller", async {
-            let admin = self.admin().await?;
-            Ok(admin.create(topic.to_owned(), false, spec).await)
+            let controller = Controller::connect(&self.endpoint).await.map_err(passing)?;
+            Ok(controller.admin.create(topic.to_owned(), false, spec).await)
         });
         let Err(error) = created.await? else { return Ok(()) };
         match error.downcast_ref::<ApiError>() {
@@ -181,10 +173,10 @@ impl Cluster {
         *held(&self.seen) = None;
     }
 
-    /// How many partitions a topic has.
-    pub async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+    /// How many partitions a topic has, for an attempt at something.
+    pub async fn partitions(&self, topic: &str, attempt: &str) -> Result<u32, LogError> {
         let count = |seen: &Seen| seen.topics.get(topic).map(|topic| topic.partitions.len() as u32);
-        let attempt = || format!("ask for topic {topic}");
+        let attempt = || format!("{attempt} topic {topic}");
         self.try_for(self.options.patience, attempt, async || {
             if let Some(count) = count(&*self.seen().await?) {
                 return Ok(count);
@@ -211,7 +203,11 @@ impl Cluster {
     /// A connection of one's own to a partition's leader.
     pub async fn connect(&self, topic: &str, partition: u32) -> Result<Server, Trouble> {
         let (_, address) = self.leader(topic, partition).await?;
-        self.in_time("connect", Server::connect(&address)).await
+        self.connect_to(&address).await
+    }
+
+    async fn connect_to(&self, address: &str) -> Result<Server, Trouble> {
+        self.in_time("connect", async { Server::connect(address).await.map_err(passing) }).await
     }
 
     /// Sends one request to a partition's leader, over the shared connection.
@@ -220,21 +216,27 @@ impl Cluster {
         R: Request + Send + Sync,
     {
         let (number, address) = self.leader(topic, partition).await?;
+        self.ask_server(number, &address, request).await
+    }
+
+    async fn ask_server<R>(&self, number: i32, address: &str, request: R) -> Result<R::Response, Trouble>
+    where
+        R: Request + Send + Sync,
+    {
         let known = held(&self.servers).get(&number).cloned();
         let server = match known {
-            Some(server) if !server.socket.is_stale() && server.address == address => server,
+            Some(server) if !server.is_stale() && server.address == address => server,
             before => {
                 if before.is_some() {
                     self.reconnects.fetch_add(1, Ordering::Relaxed);
                 }
-                let server = Arc::new(self.in_time("connect", Server::connect(&address)).await?);
+                let server = Arc::new(self.connect_to(address).await?);
                 held(&self.servers).insert(number, server.clone());
                 server
             }
         };
-        let answer = self.in_time("wait for an answer", async {
-            server.serial().send_receive(request).await.map_err(passing)
-        });
+        let answer = self
+            .in_time("get an answer", async { server.serial().send_receive(request).await.map_err(passing) });
         let answer = answer.await;
         if answer.is_err() {
             // Whatever it was, the next attempt begins with a connection that has no past.
@@ -249,32 +251,36 @@ impl Cluster {
 
     /// Where a partition begins and ends.
     pub async fn offsets(&self, topic: &str, partition: u32) -> Result<Offsets, Trouble> {
-        let partitions = vec![FetchOffsetPartition { partition_index: partition }];
-        let topics = vec![FetchOffsetTopic { name: topic.to_owned(), partitions }];
-        let request = FetchOffsetsRequest { topics, ..FetchOffsetsRequest::default() };
-        let answer = self.ask(topic, partition, request).await?;
-        let found = answer.find_partition(&ReplicaKey::new(topic, partition));
-        let found = found.ok_or_else(|| Trouble::Passing("the answer lacks the partition".into()))?;
-        match found.error_code {
-            ErrorCode::None => Ok(Offsets {
-                begin: found.start_offset.max(0) as u64,
-                end: found.last_stable_offset.max(0) as u64,
-            }),
-            code => Err(Trouble::Passing(code.to_string())),
-        }
+        let answer = self.ask(topic, partition, offsets_request([(topic, partition)])).await?;
+        offsets_in(&answer, topic, partition)
     }
 
-    pub async fn offsets_of_topic(&self, topic: &str) -> Result<Vec<Offsets>, Trouble> {
+    /// Where all partitions of topics begin and end: in order, with the place of the topic. One
+    /// request to each server.
+    pub async fn offsets_of_topics(&self, topics: &[&str]) -> Result<Vec<(usize, Offsets)>, Trouble> {
         let seen = self.seen().await?;
-        let count = seen.topics.get(topic).map_or(0, |topic| topic.partitions.len() as u32);
-        if count == 0 {
-            return Err(Trouble::Passing(format!("topic {topic} has no partitions yet")));
+        let mut of_server: BTreeMap<(i32, String), Vec<(usize, u32)>> = BTreeMap::new();
+        for (place, topic) in topics.iter().enumerate() {
+            let count = seen.topics.get(*topic).map_or(0, |topic| topic.partitions.len() as u32);
+            if count == 0 {
+                return Err(Trouble::Passing(format!("topic {topic} has no partitions yet")));
+            }
+            for partition in 0..count {
+                let leader = self.leader(topic, partition).await?;
+                of_server.entry(leader).or_default().push((place, partition));
+            }
         }
-        let mut offsets = Vec::new();
-        for partition in 0..count {
-            offsets.push(self.offsets(topic, partition).await?);
+        let mut found = Vec::new();
+        for ((number, address), partitions) in of_server {
+            let request =
+                offsets_request(partitions.iter().map(|&(place, partition)| (topics[place], partition)));
+            let answer = self.ask_server(number, &address, request).await?;
+            for (place, partition) in partitions {
+                found.push((place, partition, offsets_in(&answer, topics[place], partition)?));
+            }
         }
-        Ok(offsets)
+        found.sort_by_key(|&(place, partition, _)| (place, partition));
+        Ok(found.into_iter().map(|(place, _, offsets)| (place, offsets)).collect())
     }
 
     /// Gives up after the time that a request may take.
@@ -288,53 +294,6 @@ impl Cluster {
         within(limit, body).await.unwrap_or_else(|| Err(late()))
     }
 }
-
-/// A connection to a server of records.
-pub(crate) struct Server {
-    address: String,
-    socket: SharedMultiplexerSocket,
-    config: Arc<ClientConfig>,
-    versions: Versions,
-}
-
-impl Server {
-    async fn connect(address: &str) -> Result<Self, Trouble> {
-        let connected = ClientConfig::with_addr(address.to_owned()).connect().await;
-        let (socket, config, versions) = connected.map_err(passing)?.split();
-        let socket = MultiplexerSocket::shared(socket);
-        Ok(Self { address: address.to_owned(), socket, config, versions })
-    }
-
-    fn serial(&self) -> VersionedSerialSocket {
-        VersionedSerialSocket::new(self.socket.clone(), self.config.clone(), self.versions.clone())
-    }
-}
-
-/// How the client's consumer gets at the connection that is to be its own.
-#[async_trait]
-impl SpuDirectory for Server {
-    async fn create_serial_socket(&self, _: &ReplicaKey) -> Result<VersionedSerialSocket, FluvioError> {
-        Ok(self.serial())
-    }
-
-    async fn create_stream_with_version<R: Request>(
-        &self,
-        _: &ReplicaKey,
-        request: R,
-        version: i16,
-    ) -> Result<AsyncResponse<R>, FluvioError>
-    where
-        R: Sync + Send,
-    {
-        let mut message = RequestMessage::new_request(request);
-        message.header.set_api_version(version);
-        message.header.set_client_id(self.config.client_id().to_owned());
-        Ok(self.socket.create_stream(message, STREAM_ANSWERS).await?)
-    }
-}
-
-/// Answers of a stream that wait to be read. The server sends one at a time.
-const STREAM_ANSWERS: usize = 2;
 
 /// Pauses that grow: 50 ms, 100 ms, up to 2 s.
 #[derive(Debug, Default)]
@@ -369,6 +328,27 @@ pub(crate) fn tried_for(patience: Duration, problem: &str) -> String {
 
 pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn offsets_request<'a>(partitions: impl IntoIterator<Item = (&'a str, u32)>) -> FetchOffsetsRequest {
+    let topics = partitions.into_iter().map(|(topic, partition)| FetchOffsetTopic {
+        name: topic.to_owned(),
+        partitions: vec![FetchOffsetPartition { partition_index: partition }],
+    });
+    FetchOffsetsRequest { topics: topics.collect(), ..FetchOffsetsRequest::default() }
+}
+
+fn offsets_in(answer: &FetchOffsetsResponse, topic: &str, partition: u32) -> Result<Offsets, Trouble> {
+    let of_topic = answer.topics.iter().filter(|of_topic| of_topic.name == topic);
+    let mut partitions = of_topic.flat_map(|of_topic| &of_topic.partitions);
+    match partitions.find(|found| found.partition_index == partition) {
+        None => Err(Trouble::Passing("the answer lacks the partition".into())),
+        Some(found) if found.error_code == ErrorCode::None => Ok(Offsets {
+            begin: found.start_offset.max(0) as u64,
+            end: found.last_stable_offset.max(0) as u64,
+        }),
+        Some(found) => Err(passing(&found.error_code)),
+    }
 }
 
 fn unknown(topic: &str, seen: &Seen) -> LogError {

@@ -29,10 +29,12 @@
 //! - A chunk is (part of) one batch, and its append time is that of the batch's last record by the
 //!   producer's clock, as stored; so it is the same at every reading. A batch without a time has 0.
 //!
-//! Start reading at [`FluvioLog`]; then `append.rs`, `reader.rs`, and `cluster.rs` for connections.
+//! Start reading at [`FluvioLog`]; then `append.rs`, `reader.rs`, and for
+//! what is below them `cluster.rs` and `connection.rs`.
 
 mod append;
 mod cluster;
+mod connection;
 mod reader;
 
 use std::{
@@ -116,6 +118,11 @@ impl FluvioLog {
         Ok(Self { cluster })
     }
 
+    /// The address of the controller.
+    pub fn endpoint(&self) -> &str {
+        &self.cluster.endpoint
+    }
+
     /// How often a stream was opened again because records were missing in it, since the start.
     pub fn gaps(&self) -> u64 {
         self.cluster.gaps.load(Ordering::Relaxed)
@@ -140,7 +147,7 @@ impl FluvioLog {
             });
         }
         run_block_on(async {
-            let partitions = self.cluster.partitions(topic).await?;
+            let partitions = self.cluster.partitions(topic, "append to").await?;
             let mut parted: Vec<Vec<Record<'_>>> = vec![Vec::new(); partitions as usize];
             for record in records {
                 parted[partition(record, partitions) as usize].push(*record);
@@ -149,8 +156,8 @@ impl FluvioLog {
         })
     }
 
-    fn check_partition(&self, topic: &str, partition: u32) -> Result<(), LogError> {
-        let partitions = run_block_on(self.cluster.partitions(topic))?;
+    fn check_partition(&self, topic: &str, partition: u32, attempt: &str) -> Result<(), LogError> {
+        let partitions = run_block_on(self.cluster.partitions(topic, attempt))?;
         if partition < partitions {
             return Ok(());
         }
@@ -191,7 +198,7 @@ impl EventLog for FluvioLog {
                 }));
             }
             // The controller has made it; the servers may not have it yet.
-            cluster.offsets_of_topic(topic).await.map(drop)
+            cluster.offsets_of_topics(&[topic]).await.map(drop)
         }))
     }
 
@@ -201,11 +208,14 @@ impl EventLog for FluvioLog {
             cluster.options.patience,
             || "ask for the topics".into(),
             async || {
-                let mut topics = Vec::new();
-                for name in cluster.look().await?.topics.keys() {
-                    let offsets = cluster.offsets_of_topic(name).await?;
-                    let end_offsets = offsets.into_iter().map(|offsets| offsets.end).collect();
-                    topics.push(Topic { name: name.clone(), end_offsets });
+                let seen = cluster.look().await?;
+                let names: Vec<&str> = seen.topics.keys().map(String::as_str).collect();
+                let mut topics: Vec<Topic> = names
+                    .iter()
+                    .map(|&name| Topic { name: name.to_owned(), end_offsets: Vec::new() })
+                    .collect();
+                for (place, offsets) in cluster.offsets_of_topics(&names).await? {
+                    topics[place].end_offsets.push(offsets.end);
                 }
                 Ok(topics)
             },
@@ -217,12 +227,12 @@ impl EventLog for FluvioLog {
     }
 
     fn append_to(&self, topic: &str, partition: u32, records: &[Record<'_>]) -> Result<(), LogError> {
-        self.check_partition(topic, partition)?;
+        self.check_partition(topic, partition, "append to")?;
         self.append_by(topic, records, |_, _| partition)
     }
 
     fn reader(&self, topic: &str, partition: u32, from_offset: u64) -> Result<Box<dyn Reader>, LogError> {
-        self.check_partition(topic, partition)?;
+        self.check_partition(topic, partition, "read")?;
         Ok(Box::new(FluvioReader::new(self.cluster.clone(), topic, partition, from_offset)))
     }
 }

@@ -14,6 +14,7 @@ use futures_util::stream::{Stream, StreamExt};
 use headsup_connectors::{Chunk, LogError, Reader};
 
 use crate::cluster::{Backoff, Cluster, Trouble, passing, tried_for, within};
+use crate::connection::Server;
 
 /// How much a fetch may grow to, when a batch does not fit.
 const FETCH_BYTES_MAX: u32 = 1 << 30;
@@ -31,7 +32,7 @@ pub(crate) struct FluvioReader {
     partition: u32,
     /// Offset of the next record that is handed out.
     next: u64,
-    batches: Option<Batches>,
+    open: Option<Open>,
     /// What is asked of the server at once.
     fetch_bytes: u32,
     /// How often the stream was opened at `next` without a record coming.
@@ -44,7 +45,11 @@ pub(crate) struct FluvioReader {
     pause: Backoff,
 }
 
-type Batches = Pin<Box<dyn Stream<Item = Result<Batch, ErrorCode>> + Send>>;
+/// The stream from the server, and the connection that it needs.
+struct Open {
+    batches: Pin<Box<dyn Stream<Item = Result<Batch, ErrorCode>> + Send>>,
+    _server: Arc<Server>,
+}
 
 impl Reader for FluvioReader {
     fn next(&mut self, wait: Duration) -> Result<Option<Chunk>, LogError> {
@@ -93,7 +98,7 @@ impl FluvioReader {
             topic: topic.to_owned(),
             partition,
             next: from_offset,
-            batches: None,
+            open: None,
             fetch_bytes,
             reopened: 0,
             end: 0,
@@ -104,7 +109,7 @@ impl FluvioReader {
     }
 
     async fn step(&mut self, deadline: Option<Instant>) -> Result<Step, Trouble> {
-        let Some(batches) = &mut self.batches else {
+        let Some(open) = &mut self.open else {
             if self.open().await? {
                 return Ok(Step::Again);
             }
@@ -117,7 +122,7 @@ impl FluvioReader {
         let is_behind = self.next < self.end;
         let limit =
             if is_behind { self.cluster.options.request_timeout } else { left(deadline).min(LOOK_EVERY) };
-        match within(limit, batches.next()).await {
+        match within(limit, open.batches.next()).await {
             Some(Some(Ok(batch))) => self.take(batch).map(|chunk| chunk.map_or(Step::Again, Step::Chunk)),
             Some(Some(Err(code))) => self.failed(code),
             Some(None) => Err(Trouble::Passing("the connection was closed".into())),
@@ -148,11 +153,11 @@ impl FluvioReader {
         if self.next > self.end {
             return Ok(false);
         }
-        let server = self.cluster.connect(&self.topic, self.partition).await?;
+        let server = Arc::new(self.cluster.connect(&self.topic, self.partition).await?);
         let consumer = PartitionConsumer::new(
             self.topic.clone(),
             self.partition,
-            Arc::new(server),
+            server.clone(),
             Arc::new(ClientMetrics::new()),
         );
         let config = ConsumerConfig::builder()
@@ -164,7 +169,7 @@ impl FluvioReader {
         let opened = self.cluster.in_time("open the stream", async {
             consumer.stream_batches_with_config(offset, config).await.map_err(passing)
         });
-        self.batches = Some(Box::pin(opened.await?));
+        self.open = Some(Open { batches: Box::pin(opened.await?), _server: server });
         self.trouble = None;
         self.pause = Backoff::default();
         Ok(true)
@@ -216,7 +221,7 @@ impl FluvioReader {
     }
 
     fn count_gap(&mut self) {
-        self.batches = None;
+        self.open = None;
         self.cluster.gaps.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -240,7 +245,7 @@ impl FluvioReader {
     fn failed(&mut self, code: ErrorCode) -> Result<Step, Trouble> {
         match code {
             ErrorCode::OffsetEvicted { next_available, .. } => {
-                self.batches = None;
+                self.open = None;
                 Err(Trouble::Final(self.missing(format!(
                     "the partition begins at {next_available}, what was before is removed by the topic's \
                      retention; read on from there, or restore the records"
@@ -255,7 +260,7 @@ impl FluvioReader {
     /// The connection is of no use any more: pauses, within the caller's wait. Whether that is
     /// over.
     async fn lost(&mut self, problem: &str, deadline: Option<Instant>) -> Result<bool, LogError> {
-        if self.batches.take().is_some() {
+        if self.open.take().is_some() {
             self.cluster.reconnects.fetch_add(1, Ordering::Relaxed);
         }
         self.cluster.forget();

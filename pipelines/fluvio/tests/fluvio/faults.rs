@@ -99,10 +99,7 @@ fn a_silent_cluster_is_given_up() {
         let error = log.append("t", &keyless(&numbered(10..20))).unwrap_err();
         let message = error.to_string();
         assert!(matches!(error, LogError::Cluster { .. }), "{message}");
-        assert!(
-            message.starts_with("cannot append to topic t partition 0 at the cluster 127.0.0.1:"),
-            "{message}"
-        );
+        assert!(message.starts_with("cannot append to topic t "), "{message}");
         assert!(message.ends_with("; tried again for 1s"), "{message}");
         assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
         // A reader has nothing meanwhile, and says so when its patience ends.

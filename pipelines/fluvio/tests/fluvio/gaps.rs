@@ -1,5 +1,8 @@
 //! Batches that the server cuts, and what the client and the log make of them.
 
+use std::time::Duration;
+
+use crate::{NO_WAIT, keyless, numbered, on_each, read_all};
 use fluvio::{
     Fluvio, FluvioClusterConfig, Offset, RecordKey,
     consumer::{ConsumerConfigExt, RetryMode},
@@ -10,9 +13,6 @@ use futures_util::StreamExt;
 use headsup_connectors::{EventLog, LogError};
 use headsup_fluvio::{FluvioLog, FluvioOptions};
 use headsup_fluvio_stand_in::StandIn;
-use std::time::Duration;
-
-use crate::{NO_WAIT, keyless, numbered, on_each, read_all};
 
 const RECORDS: u32 = 120_000;
 
@@ -86,12 +86,9 @@ fn batches_of_the_clients_own_producer_are_read_too() {
     on_each(&FluvioOptions { fetch_bytes: 4000, ..FluvioOptions::default() }, |log, named| {
         let topic = &*named("t");
         log.create_topic(topic, 1).unwrap();
-        let stand_in;
-        let endpoint = format!("{log:?}");
-        let endpoint = endpoint.split('"').nth(1).unwrap();
-        stand_in = endpoint.to_owned();
         run_block_on(async {
-            let client = Fluvio::connect_with_config(&FluvioClusterConfig::new(stand_in)).await.unwrap();
+            let config = FluvioClusterConfig::new(log.endpoint());
+            let client = Fluvio::connect_with_config(&config).await.unwrap();
             let producer = client.topic_producer(topic).await.unwrap();
             for number in 0..2000 {
                 producer.send(RecordKey::NULL, format!("{{\"id\":{number}}}")).await.unwrap();

@@ -56,10 +56,12 @@ pub fn read_all(log: &dyn EventLog, topic: &str, partition: u32, from_offset: u6
     records
 }
 
+/// Records without a key.
 pub fn keyless(values: &[Vec<u8>]) -> Vec<Record<'_>> {
     values.iter().map(|value| Record { key: b"", value }).collect()
 }
 
+/// One event for each number.
 pub fn numbered(numbers: std::ops::Range<u32>) -> Vec<Vec<u8>> {
     numbers.map(|number| format!("{{\"id\":{number}}}").into_bytes()).collect()
 }
