@@ -55,7 +55,7 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
         _ => {}
     }
     let place = Place { data: folder, config: None };
-    let log = Arc::new(place.log()?);
+    let log = place.log()?;
     make_topics(log.as_ref(), config.log_partitions)?;
     let simulator = Simulator::new(simulate::Config {
         seed: args.seed,
@@ -107,12 +107,7 @@ type Player = std::thread::JoinHandle<Result<(), Failure>>;
 
 /// Appends the day to the log: what was before the demo begins at once, the rest
 /// at its pace.
-fn play(
-    simulator: Simulator,
-    log: Arc<dyn EventLog + Send + Sync>,
-    speed: f64,
-    stop: Arc<AtomicBool>,
-) -> Player {
+fn play(simulator: Simulator, log: Arc<dyn EventLog>, speed: f64, stop: Arc<AtomicBool>) -> Player {
     std::thread::spawn(move || {
         let start_ms = simulator.now_ms();
         let from_ms = start_ms + FROM.as_millis() as i64;

@@ -45,18 +45,18 @@ const BATCH: usize = 10_000;
 pub fn import(args: &ImportArgs) -> Result<(), Failure> {
     let config = args.place.config()?;
     let log = args.place.log()?;
-    make_topics(&log, config.log_partitions)?;
+    make_topics(log.as_ref(), config.log_partitions)?;
     let mut progress = Progress::new("reading", 0);
     let mut at = |done: u64, total: u64| progress.at(done, total);
     let imported = match &args.what {
         What::BankCalls(files) => headsup_sources::bank_calls::read(&files.files, &mut at),
         What::OnlineRetail(files) => headsup_sources::online_retail::read(&files.files, &mut at),
         What::CallCentre(files) => headsup_sources::call_centre::read(&files.files, &mut at),
-        What::Events(files) => return import_events(&log, files, config.limits),
+        What::Events(files) => return import_events(log.as_ref(), files, config.limits),
     };
     progress.done();
     let (events, summary) = imported.map_err(Failure::from_error)?;
-    append_all(&log, (events, summary.clone()))?;
+    append_all(log.as_ref(), (events, summary.clone()))?;
     output::print(format!("{summary}\n"))
 }
 

@@ -14,8 +14,10 @@ mod sql;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
+use headsup_connectors::{EmbeddedLog, EmbeddedOptions, EventLog};
 use headsup_runtime::Config;
 
 /// Live KPIs and early warnings for e-commerce customer service.
@@ -87,13 +89,32 @@ impl Place {
         )))
     }
 
-    fn log(&self) -> Result<headsup_connectors::EmbeddedLog, Failure> {
+    /// The log that the configuration names.
+    fn log(&self) -> Result<Arc<dyn EventLog>, Failure> {
         std::fs::create_dir_all(&self.data).map_err(|error| {
             Failure::new(format!("cannot make the data folder {}: {error}", self.data.display()))
         })?;
-        let options = headsup_connectors::EmbeddedOptions::default();
-        headsup_connectors::EmbeddedLog::open(self.data.join("log"), options).map_err(Failure::from_error)
+        let url = self.config()?.log_url;
+        if let Some(endpoint) = url.strip_prefix("fluvio://") {
+            return fluvio(endpoint);
+        }
+        let log = EmbeddedLog::open(self.data.join("log"), EmbeddedOptions::default());
+        Ok(Arc::new(log.map_err(Failure::from_error)?))
     }
+}
+
+#[cfg(feature = "fluvio")]
+fn fluvio(endpoint: &str) -> Result<Arc<dyn EventLog>, Failure> {
+    let log = headsup_fluvio::FluvioLog::connect(endpoint, headsup_fluvio::FluvioOptions::default());
+    Ok(Arc::new(log.map_err(Failure::from_error)?))
+}
+
+#[cfg(not(feature = "fluvio"))]
+fn fluvio(endpoint: &str) -> Result<Arc<dyn EventLog>, Failure> {
+    Err(Failure::new(format!(
+        "cannot open the log fluvio://{endpoint}: this headsup was built without fluvio; \
+         build it with --features fluvio"
+    )))
 }
 
 /// Why a command ends without having done its work.

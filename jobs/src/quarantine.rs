@@ -171,10 +171,10 @@ fn retry(place: &Place, files: &[PathBuf], reason: Option<Reason>, dry_run: bool
     // Only to look, the log is left alone: a run may have it open.
     let log = if dry_run { None } else { Some(place.log()?) };
     if let Some(log) = &log {
-        make_topics(log, config.log_partitions)?;
+        make_topics(log.as_ref(), config.log_partitions)?;
     }
     let mut back = Back {
-        appender: log.as_ref().map(|log| Appender::new(log)),
+        appender: log.as_deref().map(Appender::new),
         decoder: Decoder::new(config.limits, &[Text::CustomerId, Text::AgentId]),
         now_ms: std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)

@@ -74,8 +74,8 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     };
     let input = if args.input.is_empty() {
         let log = args.place.log()?;
-        make_topics(&log, job.config.log_partitions)?;
-        Input::Log(Arc::new(log), TOPICS.map(str::to_owned).to_vec())
+        make_topics(log.as_ref(), job.config.log_partitions)?;
+        Input::Log(log, TOPICS.map(str::to_owned).to_vec())
     } else {
         Input::Files(args.input.clone())
     };

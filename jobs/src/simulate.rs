@@ -90,7 +90,7 @@ pub fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
     let log = match &args.out {
         None => {
             let log = args.place.log()?;
-            make_topics(&log, args.place.config()?.log_partitions)?;
+            make_topics(log.as_ref(), args.place.config()?.log_partitions)?;
             Some(log)
         }
         Some(_) => None,
@@ -106,7 +106,7 @@ pub fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
         }
         None => None,
     };
-    let mut appender = log.as_ref().map(|log| Appender::new(log));
+    let mut appender = log.as_deref().map(Appender::new);
     let (mut events, mut truths, mut first_ms) = (0u64, 0u64, None);
     let mut progress = Progress::new("simulating", u64::from(days) * 86_400);
     let out_path = args.out.clone().unwrap_or_default();

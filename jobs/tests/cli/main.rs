@@ -1,6 +1,7 @@
 //! The binary as its users call it.
 
 mod checkpoints;
+mod fluvio;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

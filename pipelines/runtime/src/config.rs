@@ -21,6 +21,8 @@ pub struct Config {
     pub contacts: ContactLimits,
     /// How often table `queue` is sampled, in event time.
     pub queue_tick_ms: i64,
+    /// Where the log is: `fluvio://host:port`, or empty for the one in the data folder.
+    pub log_url: String,
     /// Partitions of a topic that is made anew.
     pub log_partitions: u32,
     /// Facts that are stored.
@@ -43,6 +45,7 @@ impl Default for Config {
             lateness_ms_max: 600_000,
             contacts: ContactLimits::default(),
             queue_tick_ms: 10_000,
+            log_url: String::new(),
             log_partitions: 4,
             store_tables: Table::ALL.to_vec(),
             store_flush_ms: 30_000,
@@ -170,6 +173,21 @@ const KEYS: &[Key] = &[
         doc: "How often table `queue` is sampled, in event time.",
         set: |config, value| {
             config.queue_tick_ms = duration(value, 1_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "log",
+        name: "url",
+        default: "\"\"",
+        doc: "Where the log is: \"\" is the one in the data folder, \"fluvio://host:port\" a Fluvio cluster, by its controller (SC), unencrypted.",
+        set: |config, value| {
+            let url = value.as_str().filter(|url| {
+                let address = url.strip_prefix("fluvio://").and_then(|address| address.rsplit_once(':'));
+                url.is_empty()
+                    || address.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+            });
+            config.log_url = url.ok_or("expected \"\" or \"fluvio://host:port\"")?.to_owned();
             Ok(())
         },
     },
