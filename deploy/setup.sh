@@ -30,6 +30,43 @@ need_rust() {
     esac
 }
 
+# Two ClickHouses for the tests, named to them by the environment. The engine of today is a
+# library in an npm package, fetched once; the old server is Debian's, installed and not
+# started. What is not to be had here is left out, and the tests say so.
+need_clickhouse() {
+    cache="${XDG_CACHE_HOME:-$HOME/.cache}/headsup/clickhouse"
+    if [ -z "${HEADSUP_TEST_CHDB:-}" ] && [ "$(uname -sm)" = "Linux x86_64" ]; then
+        HEADSUP_TEST_CHDB=$cache/libchdb-26.7.3.so; export HEADSUP_TEST_CHDB
+        if [ ! -f "$HEADSUP_TEST_CHDB" ]; then
+            need npm npm
+            say "fetching the ClickHouse engine for the tests: 178 MB, once"
+            mkdir -p "$cache"
+            fetched=$(mktemp -d "$cache/fetching.XXXXXX")
+            (cd "$fetched" && npm pack --silent @chdb/lib-linux-x64-gnu@26.7.3-stable.1 >/dev/null &&
+                echo "c0d32b129e988f2b9a9a31c9141aecf5e1e2453f9a079efc4d36ab8e3f92b2ad  chdb-lib-linux-x64-gnu-26.7.3-stable.1.tgz" | sha256sum -c --quiet &&
+                tar -xzf ./*.tgz package/libchdb.so && mv package/libchdb.so "$HEADSUP_TEST_CHDB")
+            rm -r "$fetched"
+        fi
+    fi
+    if [ -z "${HEADSUP_TEST_CLICKHOUSE_SERVER:-}" ]; then
+        server=/usr/sbin/clickhouse-server
+        if [ ! -x "$server" ] && command -v apt-get >/dev/null 2>&1; then
+            sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+            # Debian starts what it installs, unless this file says no.
+            policy=/usr/sbin/policy-rc.d; made=
+            if [ ! -e "$policy" ]; then
+                printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
+                $sudo chmod 755 "$policy"; made=yes
+            fi
+            (need "$server" clickhouse-server) || say "Debian's old ClickHouse is not to be had here"
+            [ -z "$made" ] || $sudo rm "$policy"
+        fi
+        if [ -x "$server" ]; then
+            HEADSUP_TEST_CLICKHOUSE_SERVER=$server; export HEADSUP_TEST_CLICKHOUSE_SERVER
+        fi
+    fi
+}
+
 # Checks that follow each other on one machine can share what they compile. Only
 # they: cargo goes by the time of a file, and a clone that is older than what another
 # clone has built would be taken for built.

@@ -1,9 +1,12 @@
 //! `headsup kpi`: list, check, recompute.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use clap::{Args, Subcommand};
+use datafusion::error::DataFusionError;
+use headsup_kpi::Kpi;
 use headsup_stream::format_duration_ms;
 
 use crate::output::thousands;
@@ -29,6 +32,9 @@ enum What {
         place: Place,
         #[command(flatten)]
         folder: Folder,
+        /// Read the facts from ClickHouse instead of the data folder
+        #[arg(long)]
+        clickhouse: bool,
     },
 }
 
@@ -46,7 +52,7 @@ pub fn kpi(args: &KpiArgs) -> Result<(), Failure> {
             let count = kpis::load(folder.folder.as_deref())?.len();
             output::print(format!("{count} KPIs, no mistakes\n"))
         }
-        What::Recompute { place, folder } => recompute(place, folder),
+        What::Recompute { place, folder, clickhouse } => recompute(place, folder, *clickhouse),
     }
 }
 
@@ -83,10 +89,13 @@ fn list(folder: &Folder) -> Result<(), Failure> {
     output::print(&out)
 }
 
-fn recompute(place: &Place, folder: &Folder) -> Result<(), Failure> {
+fn recompute(place: &Place, folder: &Folder, clickhouse: bool) -> Result<(), Failure> {
     let kpis = kpis::load(folder.folder.as_deref())?;
-    let failed = |error: datafusion::error::DataFusionError| Failure::new(error.strip_backtrace());
-    let rows = headsup_runtime::recompute(&place.data, &kpis).map_err(failed)?;
+    let failed = |error: DataFusionError| Failure::new(error.strip_backtrace());
+    let rows = match clickhouse {
+        true => from_clickhouse(place, &kpis)?,
+        false => headsup_runtime::recompute(&place.data, &kpis).map_err(failed)?,
+    };
     let runtime = tokio_runtime()?;
     let mut out = String::new();
     let mut different = 0;
@@ -130,4 +139,25 @@ fn recompute(place: &Place, folder: &Folder) -> Result<(), Failure> {
         });
     }
     Ok(())
+}
+
+/// The final rows of KPIs, of facts in ClickHouse.
+#[cfg(feature = "clickhouse")]
+fn from_clickhouse(place: &Place, kpis: &[Arc<Kpi>]) -> Result<Vec<Vec<RecordBatch>>, Failure> {
+    // Asked for once here, so that a mistake in the configuration is said as such.
+    crate::clickhouse::server(place)?;
+    let external = |error| DataFusionError::External(Box::new(error));
+    let rows = headsup_runtime::recompute_from(kpis, |table| {
+        let server = crate::clickhouse::server(place)
+            .map_err(|failure| DataFusionError::Execution(failure.message))?;
+        let folder = format!("facts/{}", table.name());
+        let rows = headsup_clickhouse::read_table(server, &folder, table.schema()).map_err(external)?;
+        Ok(rows.map(move |batch| batch.map_err(external)))
+    });
+    rows.map_err(|error| Failure::new(error.strip_backtrace()))
+}
+
+#[cfg(not(feature = "clickhouse"))]
+fn from_clickhouse(_place: &Place, _kpis: &[Arc<Kpi>]) -> Result<Vec<Vec<RecordBatch>>, Failure> {
+    Err(Failure::new("this headsup was built without ClickHouse; build it with --features clickhouse"))
 }

@@ -2,6 +2,7 @@
 //!
 //! A file per subcommand. Errors are printed here, once.
 
+mod clickhouse;
 mod demo;
 mod import;
 mod kpi;
@@ -55,6 +56,8 @@ enum Command {
     Kpi(kpi::KpiArgs),
     /// List, show and put back records that were set aside
     Quarantine(quarantine::QuarantineArgs),
+    /// Make the tables in ClickHouse, and look what is in them
+    Clickhouse(clickhouse::ClickhouseArgs),
     /// Print a configuration with every key, its default and its meaning
     Config,
 }
@@ -158,6 +161,7 @@ fn main() -> ExitCode {
         Command::Sql(args) => sql::sql(&args),
         Command::Kpi(args) => kpi::kpi(&args),
         Command::Quarantine(args) => quarantine::quarantine(&args),
+        Command::Clickhouse(args) => clickhouse::clickhouse(&args),
         Command::Config => output::print(Config::sample()),
     };
     match result {

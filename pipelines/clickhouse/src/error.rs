@@ -105,7 +105,7 @@ pub enum Error {
     /// Not everything was loaded in the time that was given.
     #[error(
         "{files} files ({bytes} bytes) are not in ClickHouse yet{}; they are kept, and the next \
-         run or `headsup clickhouse load` goes on with them",
+         run loads them",
         last_error.as_ref().map(|error| format!(", because it {error}")).unwrap_or_default()
     )]
     Unfinished {

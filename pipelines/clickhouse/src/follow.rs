@@ -19,10 +19,11 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::files::{StoreFile, list};
+use crate::generations::{begin, known};
 use crate::load::{Loaded, Loader, Source, batch};
 use crate::migrate;
 use crate::position::Position;
-use crate::server::{Server, ServerOptions, quoted};
+use crate::server::{Server, ServerOptions};
 
 /// The first wait before something is tried again; each is twice the one before.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -87,7 +88,7 @@ pub struct Health {
 #[derive(Debug)]
 pub struct Follower {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
@@ -153,7 +154,7 @@ impl Follower {
             .name("clickhouse".to_owned())
             .spawn(move || follows.run(&server, position))
             .map_err(|error| Error::Configuration(format!("cannot start a thread: {error}")))?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
     /// Files below `next` are complete and never change again. Waits while more than the
@@ -195,7 +196,7 @@ impl Follower {
     ///
     /// # Errors
     /// What is not loaded, and why.
-    pub fn finish(mut self, deadline: Duration) -> Result<Health, Error> {
+    pub fn finish(&self, deadline: Duration) -> Result<(), Error> {
         let until = Instant::now() + deadline;
         let mut state = self.shared.lock();
         while !state.waiting.is_empty() && Instant::now() < until {
@@ -211,18 +212,19 @@ impl Follower {
         };
         drop(state);
         self.end();
-        outcome.map(|()| self.health())
+        outcome
     }
 
     /// Ends the thread, wherever it is; what it was loading comes again.
-    fn end(&mut self) {
+    fn end(&self) {
         self.shared.quit.store(true, Ordering::Relaxed);
         {
             // Held, so that the thread is not between looking and waiting.
             let _state = self.shared.lock();
             self.shared.changed.notify_all();
         }
-        if let Some(thread) = self.thread.take() {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
             // It says what went wrong in `health`; a panic is on standard error.
             let _ = thread.join();
         }
@@ -355,21 +357,12 @@ impl Shared {
     /// of it; else at the beginning, as a new generation.
     fn agree(&self, server: &Server, noted: Option<&Position>) -> Result<Position, Error> {
         let options = &self.options;
-        let database = server.database();
-        let known = server.query(
-            "read the generations",
-            &format!(
-                "SELECT generation, store FROM `{database}`.generations FINAL WHERE share = {} ORDER BY generation DESC",
-                quoted(options.share())
-            ),
-        )?;
-        let known: Vec<(u64, &str)> =
-            known.iter().filter_map(|row| Some((row.first()?.parse().ok()?, row.get(1)?.as_str()))).collect();
+        let known = known(server, options.share())?;
         let newest = known.first().map(|(generation, _)| *generation);
         let ours = noted.filter(|at| {
             options.is_noted_by(at)
                 && newest == Some(at.generation)
-                && known.contains(&(at.generation, at.store.as_str()))
+                && known.contains(&(at.generation, at.store.clone()))
         });
         if let Some(at) = ours {
             return Ok(at.clone());
@@ -378,7 +371,7 @@ impl Shared {
         let store = format!("{:016x}", RandomState::new().hash_one((&options.data, Instant::now())));
         let at = Position::new(
             &options.server.url,
-            database,
+            server.database(),
             options.share(),
             options.generation,
             store,
@@ -386,15 +379,7 @@ impl Shared {
         );
         // Noted here first: a note here that the database knows nothing of is no harm.
         at.write(&options.data, options.tag.as_deref())?;
-        server.command(
-            "note a new generation",
-            &format!(
-                "INSERT INTO `{database}`.generations SELECT {}, toUInt64({generation}), {}, toUInt64({}), now()",
-                quoted(options.share()),
-                quoted(&at.store),
-                options.generation
-            ),
-        )?;
+        begin(server, options.share(), generation, &at.store, options.generation)?;
         Ok(at)
     }
 }

@@ -18,6 +18,7 @@
 pub mod error;
 pub mod files;
 pub mod follow;
+mod generations;
 mod load;
 pub mod migrate;
 pub mod position;
@@ -28,6 +29,7 @@ pub mod tables;
 
 pub use error::Error;
 pub use follow::{Follower, FollowerOptions, Health};
+pub use generations::{forget, prune};
 pub use migrate::{Migrated, migrate};
 pub use server::{Password, Server, ServerOptions};
 pub use source::{Status, read_table, status};

@@ -35,6 +35,41 @@ pub struct Config {
     pub metrics_series_max: usize,
     /// A partition that has been quiet for so long, by the clock, gets a heartbeat.
     pub heartbeat_ms: i64,
+    /// The sink and source ClickHouse.
+    pub clickhouse: ClickhouseConfig,
+}
+
+/// Where ClickHouse is, and what is expected of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClickhouseConfig {
+    /// Its HTTP interface; empty: there is none.
+    pub url: String,
+    /// The database of headsup's tables.
+    pub database: String,
+    /// The user.
+    pub user: String,
+    /// A file with the user's password.
+    pub password_file: Option<PathBuf>,
+    /// Bytes of stored files that may wait to be loaded before the input does.
+    pub spill_bytes_max: u64,
+    /// Longest wait for an answer.
+    pub timeout_ms: i64,
+    /// Longest wait before something is tried again.
+    pub retry_ms_max: i64,
+}
+
+impl Default for ClickhouseConfig {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            database: "headsup".to_owned(),
+            user: "default".to_owned(),
+            password_file: None,
+            spill_bytes_max: 10 << 30,
+            timeout_ms: 30_000,
+            retry_ms_max: 30_000,
+        }
+    }
 }
 
 impl Default for Config {
@@ -52,6 +87,7 @@ impl Default for Config {
             http_listen: "127.0.0.1:8787".to_owned(),
             metrics_series_max: 10_000,
             heartbeat_ms: 1_000,
+            clickhouse: ClickhouseConfig::default(),
         }
     }
 }
@@ -226,6 +262,87 @@ const KEYS: &[Key] = &[
         doc: "How often, by the clock, stored tables are completed while running, so that queries see the newest rows; of a run over the log also how often a checkpoint is written, from which the next run goes on.",
         set: |config, value| {
             config.store_flush_ms = duration(value, 100)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "clickhouse",
+        name: "url",
+        default: "\"\"",
+        doc: "The HTTP interface of ClickHouse, such as \"http://127.0.0.1:8123\"; \"\" is none. Stored tables are loaded into it as they are completed; `headsup clickhouse migrate` makes its tables.",
+        set: |config, value| {
+            let url = value.as_str().filter(|url| url.is_empty() || url.starts_with("http://"));
+            config.clickhouse.url = url
+                .ok_or("expected \"\" or an address such as \"http://127.0.0.1:8123\"")?
+                .trim_end_matches('/')
+                .to_owned();
+            Ok(())
+        },
+    },
+    Key {
+        section: "clickhouse",
+        name: "database",
+        default: "\"headsup\"",
+        doc: "The database. It is of one log: a second one that loads into it hides the first.",
+        set: |config, value| {
+            let name = value.as_str().filter(|name| {
+                name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                    && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            });
+            config.clickhouse.database =
+                name.ok_or("expected a name of a-z, 0-9 and _, a letter first")?.to_owned();
+            Ok(())
+        },
+    },
+    Key {
+        section: "clickhouse",
+        name: "user",
+        default: "\"default\"",
+        doc: "The user.",
+        set: |config, value| {
+            let name = value.as_str().filter(|name| !name.is_empty());
+            config.clickhouse.user = name.ok_or("expected a name")?.to_owned();
+            Ok(())
+        },
+    },
+    Key {
+        section: "clickhouse",
+        name: "password_file",
+        default: "\"\"",
+        doc: "A file that holds the user's password. Without one it is in the environment variable HEADSUP_CLICKHOUSE_PASSWORD, or empty.",
+        set: |config, value| {
+            let path = value.as_str().ok_or("expected a path")?;
+            config.clickhouse.password_file = (!path.is_empty()).then(|| path.into());
+            Ok(())
+        },
+    },
+    Key {
+        section: "clickhouse",
+        name: "spill_bytes_max",
+        default: "10737418240",
+        doc: "While ClickHouse does not take them, stored files wait, and nothing else does. When they are larger than this together, the input waits too.",
+        set: |config, value| {
+            config.clickhouse.spill_bytes_max = integer(value, 1 << 20, i64::MAX)? as u64;
+            Ok(())
+        },
+    },
+    Key {
+        section: "clickhouse",
+        name: "timeout",
+        default: "\"30s\"",
+        doc: "Longest wait for an answer.",
+        set: |config, value| {
+            config.clickhouse.timeout_ms = duration(value, 100)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "clickhouse",
+        name: "retry_max",
+        default: "\"30s\"",
+        doc: "Longest wait before something is tried again. The first is 0.2 s, each twice the one before.",
+        set: |config, value| {
+            config.clickhouse.retry_ms_max = duration(value, 100)?;
             Ok(())
         },
     },

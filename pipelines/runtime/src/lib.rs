@@ -10,11 +10,15 @@ mod metrics;
 mod query;
 mod resume;
 mod run;
+mod sink;
 mod write;
 
 pub use board::{Board, KpiBoard, PartitionBoard, Point, Series, Stalls, State};
-pub use config::{Config, ConfigError};
+pub use config::{ClickhouseConfig, Config, ConfigError};
 pub use http::serve;
 pub use metrics::render;
-pub use query::{recompute, register_rows, session};
+pub use query::{recompute, recompute_from, register_rows, session};
 pub use run::{Input, Job, Report, RunError, run};
+#[cfg(feature = "clickhouse")]
+pub use sink::server_options;
+pub use sink::{Sink, SinkError, SinkHealth};

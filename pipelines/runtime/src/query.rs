@@ -148,15 +148,27 @@ async fn register(
 /// # Errors
 /// A file that cannot be read, or a KPI expression that cannot be evaluated.
 pub fn recompute(data: &Path, kpis: &[Arc<Kpi>]) -> Result<Vec<Vec<RecordBatch>>> {
+    recompute_from(kpis, |table| {
+        let batches = store::read_table(data, &format!("facts/{}", table.name())).map_err(external)?;
+        Ok(batches.map(|batch| batch.map_err(external)))
+    })
+}
+
+/// The same from facts that are read from wherever they are.
+///
+/// # Errors
+/// What `facts` says, or a KPI expression that cannot be evaluated.
+pub fn recompute_from<F: Iterator<Item = Result<RecordBatch>>>(
+    kpis: &[Arc<Kpi>],
+    facts: impl Fn(Table) -> Result<F>,
+) -> Result<Vec<Vec<RecordBatch>>> {
     let mut windows: Vec<KpiWindows> = kpis.iter().cloned().map(KpiWindows::new).collect();
-    let external = |error| DataFusionError::External(Box::new(error));
     for table in Table::ALL {
         if !kpis.iter().any(|kpi| kpi.tables().contains(&table)) {
             continue;
         }
-        let batches = store::read_table(data, &format!("facts/{}", table.name())).map_err(external)?;
-        for batch in batches {
-            let batch = batch.map_err(external)?;
+        for batch in facts(table)? {
+            let batch = batch?;
             for windows in &mut windows {
                 windows.absorb(i64::MIN, table, &batch)?;
             }
@@ -170,6 +182,10 @@ pub fn recompute(data: &Path, kpis: &[Arc<Kpi>]) -> Result<Vec<Vec<RecordBatch>>
             Ok(rows)
         })
         .collect()
+}
+
+fn external(error: store::StoreError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
 }
 
 /// A table in memory, for comparing rows by SQL.

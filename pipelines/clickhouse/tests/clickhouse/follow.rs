@@ -86,7 +86,8 @@ fn killed_and_started_again_nothing_is_lost_and_nothing_twice() {
                 _ => {}
             }
         }
-        let health = follower.finish(Duration::from_secs(60)).expect("all is loaded");
+        follower.finish(Duration::from_secs(60)).expect("all is loaded");
+        let health = follower.health();
         assert_eq!((health.behind_files, health.behind_bytes, health.last_error), (0, 0, None));
         assert!(health.failures > 0);
         assert_eq!(engine.say(ONCE), format!("{rows}\t{rows}\t0\t{}", rows - 1));

@@ -3,7 +3,7 @@
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use headsup_clickhouse::migrate::{MIGRATIONS, migrate_by};
-use headsup_clickhouse::{KpiTable, Migrated, migrate, read_table, status};
+use headsup_clickhouse::{KpiTable, Migrated, forget, migrate, prune, read_table, status};
 use headsup_clickhouse_engine::Kind;
 use headsup_connectors::store;
 use headsup_operators::facts::Table;
@@ -165,5 +165,17 @@ fn the_highest_revision_of_the_newest_generation_is_shown() {
         assert_eq!(engine.say("SELECT count() FROM headsup.contacts"), "3");
         let kept = "SELECT generation, count() FROM headsup.rows_kpi_aht FINAL GROUP BY generation ORDER BY generation";
         assert_eq!(engine.say(kept), "0\t5\n1\t1");
+
+        let server = server(engine);
+        let all = "SELECT sum(rows) FROM system.parts WHERE database = 'headsup' AND active AND table = 'rows_kpi_aht'";
+        let before: u64 = engine.say(all).parse().expect("a number");
+        assert_eq!(prune(&server).expect("pruned"), before - 1);
+        assert_eq!(engine.say(all), "1");
+        assert_eq!(engine.say(shown), "a\t\\N\t9\t1\t0");
+        assert_eq!(prune(&server).expect("nothing"), 0);
+        forget(&server, "all").expect("forgotten");
+        assert_eq!(engine.say(shown), "");
+        let message = forget(&server, "1-of-2").expect_err("there is none").to_string();
+        assert!(message.contains("has no share \"1-of-2\""), "{message}");
     });
 }
