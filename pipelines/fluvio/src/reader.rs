@@ -16,12 +16,15 @@ use headsup_connectors::{Chunk, LogError, Reader};
 use crate::cluster::{Backoff, Cluster, Trouble, passing, tried_for, within};
 use crate::connection::Server;
 
+/// The header of a batch fits, so that something comes of every fetch.
+const FETCH_BYTES_MIN: u32 = 64;
+
 /// How much a fetch may grow to, when a batch does not fit.
 const FETCH_BYTES_MAX: u32 = 1 << 30;
 
-/// How often a stream is opened again at the same offset, each time with twice the bytes, before
-/// the records there are given up as missing.
-const REOPENINGS_MAX: u32 = 14;
+/// How often a stream is opened again at the same offset, with twice the bytes if the last ones did
+/// not do, before the records there are given up as missing.
+const REOPENINGS_MAX: u32 = 24;
 
 /// How often the end of the log is asked for while nothing comes.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -30,6 +33,8 @@ pub(crate) struct FluvioReader {
     cluster: Arc<Cluster>,
     topic: String,
     partition: u32,
+    /// Where the caller began.
+    from: u64,
     /// Offset of the next record that is handed out.
     next: u64,
     open: Option<Open>,
@@ -92,11 +97,12 @@ enum Step {
 
 impl FluvioReader {
     pub fn new(cluster: Arc<Cluster>, topic: &str, partition: u32, from_offset: u64) -> Self {
-        let fetch_bytes = cluster.options.fetch_bytes.clamp(1, FETCH_BYTES_MAX);
+        let fetch_bytes = cluster.options.fetch_bytes.clamp(FETCH_BYTES_MIN, FETCH_BYTES_MAX);
         Self {
             cluster,
             topic: topic.to_owned(),
             partition,
+            from: from_offset,
             next: from_offset,
             open: None,
             fetch_bytes,
@@ -127,7 +133,8 @@ impl FluvioReader {
             Some(Some(Err(code))) => self.failed(code),
             Some(None) => Err(Trouble::Passing("the connection was closed".into())),
             None if is_behind => {
-                self.open_again(&format!("it ends at {} but nothing came within {limit:?}", self.end))
+                let why = format!("the log ends at {} but nothing came within {limit:?}", self.end);
+                self.open_again(&why, false)
             }
             None => {
                 if self.end_seen.is_none_or(|seen| seen.elapsed() >= LOOK_EVERY) {
@@ -149,6 +156,14 @@ impl FluvioReader {
                 "the partition begins at {begin}, what was before is removed by the topic's retention; \
                  read on from there, or restore the records"
             ))));
+        }
+        if self.next > self.end && self.next > self.from {
+            // A new leader may not know yet how far it goes. If it stays so, what is appended from
+            // now on must not be taken for what comes next.
+            let Self { next, end, .. } = self;
+            return Err(Trouble::Passing(format!(
+                "the log ends at {end}, although it has been read up to {next}: the cluster has lost records"
+            )));
         }
         if self.next > self.end {
             return Ok(false);
@@ -189,7 +204,7 @@ impl FluvioReader {
         let declared = batch.records_len() as u64;
         let appended_at_ms = batch.header.max_time_stamp.max(batch.header.first_timestamp).max(0);
         if first > self.next {
-            return self.open_again(&format!("the next record that came is {first}")).map(|_| None);
+            return self.open_again(&format!("the next record that came is {first}"), true).map(|_| None);
         }
         let records = batch.own_records();
         let is_cut = (records.len() as u64) < declared;
@@ -198,7 +213,7 @@ impl FluvioReader {
         if records.is_empty() {
             if is_cut {
                 let why = format!("of the batch at {first} with {declared} records {skip} came");
-                self.open_again(&why)?;
+                self.open_again(&why, true)?;
             }
             return Ok(None);
         }
@@ -226,7 +241,7 @@ impl FluvioReader {
     }
 
     /// Opens the stream again at `next`, because what comes there did not come.
-    fn open_again(&mut self, why: &str) -> Result<Step, Trouble> {
+    fn open_again(&mut self, why: &str, with_more: bool) -> Result<Step, Trouble> {
         self.count_gap();
         if self.reopened >= REOPENINGS_MAX {
             self.reopened = 0;
@@ -237,7 +252,9 @@ impl FluvioReader {
             ))));
         }
         self.reopened += 1;
-        self.fetch_bytes = self.fetch_bytes.saturating_mul(2).min(FETCH_BYTES_MAX);
+        if with_more {
+            self.fetch_bytes = self.fetch_bytes.saturating_mul(2).min(FETCH_BYTES_MAX);
+        }
         Ok(Step::Again)
     }
 
@@ -252,7 +269,7 @@ impl FluvioReader {
                 ))))
             }
             // Also what comes of a compressed batch that is cut.
-            ErrorCode::Other(why) => self.open_again(&why),
+            ErrorCode::Other(why) => self.open_again(&why, true),
             code => Err(Trouble::Passing(code.to_string())),
         }
     }

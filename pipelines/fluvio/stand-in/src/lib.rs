@@ -155,6 +155,14 @@ impl StandIn {
         }
     }
 
+    /// Loses the batches from the one that holds `offset` on, as a server that crashes before they
+    /// are on disk.
+    pub fn lose_from(&self, topic: &str, partition: u32, offset: i64) {
+        if let Some(records) = self.shared.state().store.partition_mut(topic, partition) {
+            records.lose_from(offset);
+        }
+    }
+
     /// Loses the stored bytes of the batch that holds `offset`, but not its offsets, so that there
     /// is a hole in the partition. A healthy server never does that.
     pub fn lose_batch(&self, topic: &str, partition: u32, offset: i64) {

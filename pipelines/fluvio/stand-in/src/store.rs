@@ -163,6 +163,11 @@ impl Partition {
         self.batches.drain(..count);
     }
 
+    pub fn lose_from(&mut self, offset: i64) {
+        let count = self.batches.partition_point(|batch| batch.first + batch.records <= offset);
+        self.batches.truncate(count);
+    }
+
     pub fn lose_batch(&mut self, offset: i64) {
         self.batches.retain(|batch| !(batch.first..batch.first + batch.records).contains(&offset));
     }

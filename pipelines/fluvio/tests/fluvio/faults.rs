@@ -128,6 +128,31 @@ fn a_silent_cluster_is_given_up() {
 }
 
 #[test]
+fn a_log_that_has_become_shorter_is_told() {
+    let stand_in = StandIn::start().unwrap();
+    let log = FluvioLog::connect(&stand_in.endpoint(), impatient()).unwrap();
+    log.create_topic("t", 1).unwrap();
+    log.append("t", &keyless(&numbered(0..10))).unwrap();
+    log.append("t", &keyless(&numbered(10..20))).unwrap();
+    let mut reader = log.reader("t", 0, 0).unwrap();
+    assert_eq!(reader.next(NO_WAIT).unwrap().unwrap().spans.len(), 10);
+    assert_eq!(reader.next(NO_WAIT).unwrap().unwrap().spans.len(), 10);
+    stand_in.lose_from("t", 0, 15);
+    stand_in.cut_connections();
+    let error = loop {
+        match reader.next(Duration::from_millis(100)) {
+            Ok(next) => assert!(next.is_none()),
+            Err(error) => break error.to_string(),
+        }
+    };
+    assert!(
+        error
+            .contains("the log ends at 10, although it has been read up to 20: the cluster has lost records"),
+        "{error}"
+    );
+}
+
+#[test]
 fn connecting_tells_what_is_wrong() {
     let refused = |endpoint: &str| FluvioLog::connect(endpoint, impatient()).unwrap_err().to_string();
     let nobody = {
