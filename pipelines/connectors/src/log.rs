@@ -53,6 +53,12 @@ pub trait EventLog: Send + Sync {
     /// # Errors
     /// [`LogError::UnknownTopic`], [`LogError::UnknownPartition`].
     fn reader(&self, topic: &str, partition: u32, from_offset: u64) -> Result<Box<dyn Reader>, LogError>;
+
+    /// What the log has counted since the start, by name, for the metrics: of a cluster `gaps`
+    /// and `reconnects`.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 }
 
 /// One position in one partition, moving forward. Readers do not disturb each other or the

@@ -71,9 +71,7 @@ async fn append_batch(
                 let bytes = records.iter().map(bytes_of).sum::<usize>();
                 return Err(cluster.error(
                     format!("append a record of {bytes} bytes to topic {topic}"),
-                    "it is more than the cluster takes; send it to quarantine, or raise the cluster's \
-                     max_request_size"
-                        .into(),
+                    "it is more than the cluster takes in a batch; send it to quarantine".into(),
                 ));
             }
             Err(Refusal::Other(error)) => return Err(error),

@@ -235,6 +235,10 @@ impl EventLog for FluvioLog {
         self.check_partition(topic, partition, "read")?;
         Ok(Box::new(FluvioReader::new(self.cluster.clone(), topic, partition, from_offset)))
     }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        vec![("gaps", self.gaps()), ("reconnects", self.reconnects())]
+    }
 }
 
 impl fmt::Debug for FluvioLog {

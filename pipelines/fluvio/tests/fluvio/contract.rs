@@ -191,6 +191,7 @@ fn the_interface_is_object_safe() {
     each(|log, named| {
         let topic = named("t");
         let log: Arc<dyn EventLog> = Arc::new(log.clone());
+        assert!(log.counters().iter().any(|(name, _)| *name == "gaps"));
         log.create_topic(&topic, 1).unwrap();
         let (of_thread, name) = (log.clone(), topic.clone());
         thread::spawn(move || of_thread.append(&name, &[Record { key: b"k", value: b"v" }]).unwrap())
