@@ -82,6 +82,7 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let player = play(simulator, log.clone(), args.speed, stop.clone());
     let terminal = show(board.clone(), stop.clone(), args.seconds.map(Duration::from_secs));
     let job = Job {
+        role: headsup_runtime::Role::All,
         config: Config { store_flush_ms: 5_000, ..config },
         kpis,
         data: place.data.clone(),

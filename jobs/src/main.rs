@@ -7,6 +7,7 @@ mod demo;
 mod import;
 mod kpi;
 mod kpis;
+mod merge;
 mod output;
 mod quarantine;
 mod run;
@@ -46,6 +47,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Run the pipeline over the log or over event files
     Run(run::RunArgs),
+    /// Put together what several runs compute, each over a share of the partitions
+    Merge(merge::MergeArgs),
     /// Bring data sets or event files into the log
     Import(import::ImportArgs),
     /// Generate a shop's conversations and orders, with the truth behind them
@@ -156,6 +159,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Demo(args) => demo::demo(&args),
         Command::Run(args) => run::run(&args),
+        Command::Merge(args) => merge::merge(&args),
         Command::Import(args) => import::import(&args),
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Sql(args) => sql::sql(&args),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
-use headsup_runtime::{Board, Input, Job, Report};
+use headsup_connectors::EventLog;
+use headsup_kpi::Share;
+use headsup_runtime::{Board, Input, Job, KPIS, PARTIALS, QUARANTINE, Report, Role};
 
 use crate::output::{Progress, thousands};
 use crate::{Failure, Place, kpis};
@@ -30,6 +32,13 @@ pub struct RunArgs {
     /// the last run has ended
     #[arg(long, conflicts_with = "input")]
     from_start: bool,
+    /// Read only these partitions of each topic, the first and the last: this process is one
+    /// of several. It writes facts and partial aggregates, which `headsup merge` puts together
+    #[arg(long, value_name = "A-B", conflicts_with = "input", value_parser = part)]
+    partitions: Option<Part>,
+    /// The same, said otherwise: the I-th of N shares of the partitions, such as 1/4
+    #[arg(long, value_name = "I/N", conflicts_with_all = ["input", "partitions"], value_parser = part)]
+    share: Option<Part>,
     /// Compute the KPIs in this folder instead of those built in
     #[arg(long, value_name = "DIR")]
     kpis: Option<PathBuf>,
@@ -61,10 +70,8 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
             );
         }
     }
-    let board = Arc::new(Board::new(&kpis, config.metrics_series_max));
-    let stop = stop_on_signal()?;
-    let listen = config.http_listen.clone();
-    let job = Job {
+    let mut job = Job {
+        role: Role::All,
         config,
         kpis,
         data: args.place.data.clone(),
@@ -75,25 +82,97 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let input = if args.input.is_empty() {
         let log = args.place.log()?;
         make_topics(log.as_ref(), job.config.log_partitions)?;
+        if let Some(part) = args.partitions.as_ref().or(args.share.as_ref()) {
+            let share = part.of(log.as_ref())?;
+            make_topic(log.as_ref(), PARTIALS, share.of)?;
+            job.role = Role::Share(share);
+        }
         Input::Log(log, TOPICS.map(str::to_owned).to_vec())
     } else {
         Input::Files(args.input.clone())
     };
-    if args.serve || !args.until_end {
+    execute(job, input, args.serve)
+}
+
+/// Runs a job, with the page and the progress.
+pub fn execute(job: Job, input: Input, serve: bool) -> Result<(), Failure> {
+    let board = Arc::new(Board::new(&job.kpis, job.config.metrics_series_max));
+    let stop = stop_on_signal()?;
+    let listen = job.config.http_listen.clone();
+    let until_end = job.until_end;
+    if serve || !until_end {
         let address = headsup_runtime::serve(board.clone(), &listen).map_err(|error| {
             Failure::new(format!("cannot serve the page at {listen}: {error}; set http.listen"))
         })?;
         eprintln!("page at http://{address}/, metrics at http://{address}/metrics; stop with Ctrl-C");
     }
-    let watcher = args.until_end.then(|| watch(board.clone(), stop.clone()));
+    let watcher = until_end.then(|| watch(board.clone(), stop.clone()));
     let report = headsup_runtime::run(job, input, &board, &stop);
     let interrupted = stop.swap(true, Ordering::Relaxed);
     if let Some(watcher) = watcher {
         let _ = watcher.join();
     }
     let report = report.map_err(Failure::from_error)?;
-    summary(&report, args.until_end && !interrupted);
+    summary(&report, until_end && !interrupted);
     Ok(())
+}
+
+/// Some of the partitions of each input topic.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    /// The first and the last.
+    Range(u32, u32),
+    /// The I-th, from 1, of N shares.
+    Share(u32, u32),
+}
+
+fn part(text: &str) -> Result<Part, String> {
+    let two = |sign| {
+        let (a, b) = text.split_once(sign)?;
+        Some((a.parse::<u32>().ok()?, b.parse::<u32>().ok()?))
+    };
+    match (two('-'), two('/')) {
+        (Some((first, last)), _) if first <= last => Ok(Part::Range(first, last)),
+        (_, Some((share, shares))) if (1..=shares).contains(&share) => Ok(Part::Share(share, shares)),
+        _ => Err("expected partitions such as 0-3, or a share such as 1/4".to_owned()),
+    }
+}
+
+impl Part {
+    /// The share, given how many partitions the topics have.
+    fn of(self, log: &dyn EventLog) -> Result<Share, Failure> {
+        let of = partitions(log)?;
+        let (first, end) = match self {
+            Part::Range(first, last) => (first, last.saturating_add(1)),
+            Part::Share(share, shares) => {
+                let at = |share: u32| (u64::from(share) * u64::from(of) / u64::from(shares)) as u32;
+                (at(share - 1), at(share))
+            }
+        };
+        if first >= end || end > of {
+            return Err(Failure::new(format!(
+                "the topics have {of} partitions, numbered from 0; that leaves none for this share"
+            )));
+        }
+        Ok(Share { first, end, of })
+    }
+}
+
+/// How many partitions the input topics have, which is the same for all.
+pub fn partitions(log: &dyn EventLog) -> Result<u32, Failure> {
+    let topics = log.topics().map_err(Failure::from_error)?;
+    let mut counts = topics.iter().filter(|topic| TOPICS.contains(&topic.name.as_str()));
+    let mut counts = counts.by_ref().map(|topic| topic.end_offsets.len());
+    let Some(first) = counts.next() else {
+        return Err(Failure::new("the log has no topics yet; `headsup import` makes them"));
+    };
+    if counts.any(|count| count != first) {
+        return Err(Failure::new(format!(
+            "topics {} have different numbers of partitions; to divide them they need the same",
+            TOPICS.join(" and ")
+        )));
+    }
+    Ok(first as u32)
 }
 
 /// A flag that Ctrl-C or a termination sets; a second one ends the process.
@@ -110,14 +189,21 @@ pub fn stop_on_signal() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-pub fn make_topics(log: &dyn headsup_connectors::EventLog, partitions: u32) -> Result<(), Failure> {
-    let existing = log.topics().map_err(Failure::from_error)?;
-    for topic in TOPICS {
-        if !existing.iter().any(|known| known.name == topic) {
-            log.create_topic(topic, partitions).map_err(Failure::from_error)?;
-        }
+/// Makes the topics that are read and written, where they are missing.
+pub fn make_topics(log: &dyn EventLog, partitions: u32) -> Result<(), Failure> {
+    for topic in TOPICS.into_iter().chain([KPIS, QUARANTINE]) {
+        make_topic(log, topic, partitions)?;
     }
     Ok(())
+}
+
+/// Makes a topic, if it is missing.
+pub fn make_topic(log: &dyn EventLog, topic: &str, partitions: u32) -> Result<(), Failure> {
+    let existing = log.topics().map_err(Failure::from_error)?;
+    if existing.iter().any(|known| known.name == topic) {
+        return Ok(());
+    }
+    log.create_topic(topic, partitions).map_err(Failure::from_error)
 }
 
 fn watch(board: Arc<Board>, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {

@@ -1,19 +1,23 @@
 //! Checkpoints: what a run needs to go on after its process has ended, in files that
 //! appear whole or not at all.
 //!
-//! `<data>/checkpoint/NNNNNN.ckpt`: a magic word, the format's version, the length and an
+//! `<data>/checkpoint/NNNNNN.ckpt` (of a share of the input in a folder of its own below
+//! that): a magic word, the format's version, the length and an
 //! XXH3 hash of the contents, then the contents. A file is written beside, forced to
 //! disk, and renamed; the one before it is kept until then.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_128;
+
+use crate::disk::{Disk, make_folders, remove_all, replace};
 
 /// The folder of a run's checkpoints.
 #[derive(Debug, Clone)]
 pub struct Checkpoints {
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
 }
 
@@ -74,23 +78,23 @@ const MAGIC: &[u8; 8] = b"headsup\n";
 const HEADER: usize = 8 + 4 + 8 + 16;
 
 impl Checkpoints {
-    /// Those of the data folder `root`.
-    pub fn of(root: &Path) -> Self {
-        Self { folder: root.join("checkpoint") }
+    /// Those in `folder`.
+    pub fn of(disk: Arc<dyn Disk>, folder: PathBuf) -> Self {
+        Self { disk, folder }
     }
 
-    /// The newest one: its file and contents. `None` if there is none. What a crash left
-    /// half-written is no checkpoint.
+    /// The newest one: its file, the version of its format and its contents. `None` if there
+    /// is none. What a crash left half-written is no checkpoint.
     ///
     /// # Errors
-    /// A file that cannot be read, or is not what was written. `version` is the one
-    /// format that is understood.
-    pub fn newest(&self, version: u32) -> Result<Option<(PathBuf, Vec<u8>)>, CheckpointError> {
+    /// A file that cannot be read, or is not what was written. `versions` are those that are
+    /// understood.
+    pub fn newest(&self, versions: &[u32]) -> Result<Option<(PathBuf, u32, Vec<u8>)>, CheckpointError> {
         let Some(&number) = self.numbers()?.last() else {
             return Ok(None);
         };
         let path = self.path(number);
-        let bytes = fs::read(&path).map_err(io_error("read", &path))?;
+        let bytes = self.disk.read(&path).map_err(io_error("read", &path))?;
         let damaged =
             |problem: &str| CheckpointError::Damaged { path: path.clone(), problem: problem.to_owned() };
         let Some((header, contents)) = bytes.split_at_checked(HEADER) else {
@@ -103,8 +107,9 @@ impl Checkpoints {
             return Err(damaged("it is no checkpoint"));
         }
         let found = found.try_into().map_or(0, u32::from_le_bytes);
-        if found != version {
-            return Err(CheckpointError::Format { path, found, known: version });
+        if !versions.contains(&found) {
+            let known = versions.iter().copied().max().unwrap_or(0);
+            return Err(CheckpointError::Format { path, found, known });
         }
         if length != (contents.len() as u64).to_le_bytes() {
             return Err(damaged("it has been cut off"));
@@ -112,7 +117,7 @@ impl Checkpoints {
         if hash != xxh3_128(contents).to_le_bytes() {
             return Err(damaged("its contents do not match their hash"));
         }
-        Ok(Some((path, bytes[HEADER..].to_vec())))
+        Ok(Some((path, found, bytes[HEADER..].to_vec())))
     }
 
     /// Writes the next one; when it returns the one before is gone and this one is on
@@ -121,39 +126,30 @@ impl Checkpoints {
     /// # Errors
     /// Disk full, or no permission. The one before is still there then.
     pub fn write(&self, version: u32, contents: &[u8]) -> Result<(), CheckpointError> {
-        fs::create_dir_all(&self.folder).map_err(io_error("make", &self.folder))?;
+        make_folders(&*self.disk, &self.folder).map_err(io_error("make", &self.folder))?;
         let numbers = self.numbers()?;
         let path = self.path(numbers.last().map_or(0, |number| number + 1));
-        let partial = path.with_extension("partial");
-        let written = File::create(&partial).and_then(|mut file| {
-            file.write_all(MAGIC)?;
-            file.write_all(&version.to_le_bytes())?;
-            file.write_all(&(contents.len() as u64).to_le_bytes())?;
-            file.write_all(&xxh3_128(contents).to_le_bytes())?;
-            file.write_all(contents)?;
-            file.sync_all()
-        });
-        written.map_err(io_error("write", &partial))?;
-        fs::rename(&partial, &path).map_err(io_error("complete", &path))?;
-        sync_folder(&self.folder)?;
+        let (length, hash) = (contents.len() as u64, xxh3_128(contents));
+        let parts: [&[u8]; 5] =
+            [MAGIC, &version.to_le_bytes(), &length.to_le_bytes(), &hash.to_le_bytes(), contents];
+        replace(&*self.disk, &path, &parts).map_err(io_error("write", &path))?;
         for number in numbers {
             let path = self.path(number);
-            fs::remove_file(&path).map_err(io_error("remove", &path))?;
+            self.disk.remove(&path).map_err(io_error("remove", &path))?;
         }
         Ok(())
     }
 
-    /// Removes all.
+    /// Removes all. When it returns, they do not come back.
     ///
     /// # Errors
     /// No permission.
     pub fn clear(&self) -> Result<(), CheckpointError> {
-        match fs::remove_dir_all(&self.folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(io_error("remove", &self.folder)(error))
-            }
-            _ => Ok(()),
+        let removed = remove_all(&*self.disk, &self.folder);
+        if removed.map_err(io_error("remove", &self.folder))? {
+            self.disk.sync_folder(&self.folder).map_err(io_error("force to disk", &self.folder))?;
         }
+        Ok(())
     }
 
     fn path(&self, number: u64) -> PathBuf {
@@ -161,24 +157,15 @@ impl Checkpoints {
     }
 
     fn numbers(&self) -> Result<Vec<u64>, CheckpointError> {
-        let entries = match fs::read_dir(&self.folder) {
+        let entries = match self.disk.list(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.map_err(io_error("read", &self.folder))?,
         };
-        let mut numbers = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(io_error("read", &self.folder))?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_suffix(".ckpt")).map(str::parse::<u64>);
-            numbers.extend(number.and_then(Result::ok));
-        }
+        let number = |path: &Path| path.file_name()?.to_str()?.strip_suffix(".ckpt")?.parse().ok();
+        let mut numbers: Vec<u64> = entries.iter().filter_map(|(path, _)| number(path)).collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
-}
-
-/// Forces the names in a folder to disk.
-fn sync_folder(folder: &Path) -> Result<(), CheckpointError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error("force to disk", folder))
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CheckpointError {
@@ -188,30 +175,33 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Chec
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::disk::RealDisk;
 
     fn checkpoints() -> (tempfile::TempDir, Checkpoints) {
         let folder = tempfile::tempdir().expect("a folder");
-        let checkpoints = Checkpoints::of(folder.path());
+        let checkpoints = Checkpoints::of(Arc::new(RealDisk), folder.path().join("checkpoint"));
         (folder, checkpoints)
     }
 
     #[test]
     fn the_newest_is_read_and_the_one_before_is_gone() {
         let (_folder, checkpoints) = checkpoints();
-        assert!(checkpoints.newest(1).expect("none").is_none());
+        assert!(checkpoints.newest(&[1]).expect("none").is_none());
         for contents in ["one", "two", "three"] {
             checkpoints.write(1, contents.as_bytes()).expect("written");
-            let (_, newest) = checkpoints.newest(1).expect("read").expect("one");
+            let (_, _, newest) = checkpoints.newest(&[1]).expect("read").expect("one");
             assert_eq!(newest, contents.as_bytes());
         }
         assert_eq!(fs::read_dir(&checkpoints.folder).expect("a folder").count(), 1);
         // A crash while the next one is written, and one before the last is removed.
         fs::write(checkpoints.folder.join("000003.partial"), "thr").expect("written");
         fs::copy(checkpoints.path(2), checkpoints.path(1)).expect("copied");
-        assert_eq!(checkpoints.newest(1).expect("read").expect("one").1, b"three");
+        assert_eq!(checkpoints.newest(&[1]).expect("read").expect("one").2, b"three");
         checkpoints.clear().expect("removed");
-        assert!(checkpoints.newest(1).expect("none").is_none());
+        assert!(checkpoints.newest(&[1]).expect("none").is_none());
     }
 
     #[test]
@@ -222,7 +212,7 @@ mod tests {
         let whole = fs::read(&path).expect("read");
         let message = |bytes: &[u8], version| {
             fs::write(&path, bytes).expect("written");
-            match checkpoints.newest(version) {
+            match checkpoints.newest(&[version]) {
                 Ok(_) => "read".to_owned(),
                 Err(error) => error.to_string(),
             }

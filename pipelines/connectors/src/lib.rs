@@ -12,12 +12,16 @@
 //! - [`store`]: tables as Parquet files.
 
 pub mod checkpoint;
+pub mod claim;
+pub mod disk;
 pub mod embedded;
 pub mod lines;
 pub mod log;
 pub mod store;
 
 pub use checkpoint::{CheckpointError, Checkpoints};
+pub use claim::{Claim, ClaimError};
+pub use disk::{Disk, DiskFile, RealDisk};
 pub use embedded::{EmbeddedLog, EmbeddedOptions};
 pub use lines::{Lines, LinesOptions};
 pub use log::{Chunk, EventLog, LogError, Reader, Record, Topic, check_topic_name, partition_of};

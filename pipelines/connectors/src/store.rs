@@ -5,7 +5,9 @@
 //! and pandas read it as it is. A file appears whole, by rename.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fmt;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,10 +20,17 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+use crate::claim::{Claim, ClaimError};
+use crate::disk::{Disk, DiskFile, RealDisk, make_folders, remove_all};
+
 /// Writes the tables of one data folder. Rows are on disk after [`Store::flush`].
 #[derive(Debug)]
 pub struct Store {
+    disk: Arc<dyn Disk>,
     root: PathBuf,
+    /// What the names of its files begin with.
+    prefix: String,
+    claim: Option<Arc<Claim>>,
     open: BTreeMap<(String, i64), Part>,
     /// The next file's number; files of one run are numbered in order.
     next: u64,
@@ -37,9 +46,10 @@ const ROW_GROUP_ROWS: usize = 128 * 1024;
 const WRITE_ROWS: usize = 8 * 1024;
 const DAY_US: i64 = 86_400_000_000;
 
-#[derive(Debug)]
 struct Part {
-    writer: ArrowWriter<File>,
+    disk: Arc<dyn Disk>,
+    claim: Option<Arc<Claim>>,
+    writer: ArrowWriter<Box<dyn DiskFile>>,
     waiting: Vec<RecordBatch>,
     waiting_rows: usize,
     partial: PathBuf,
@@ -57,7 +67,7 @@ pub enum StoreError {
         /// On what.
         path: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Writing Parquet.
     #[error("cannot write {}", path.display())]
@@ -67,6 +77,9 @@ pub enum StoreError {
         /// Why not.
         source: ParquetError,
     },
+    /// Another process has taken over.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// The rows do not have the column that dates them.
     #[error("table {table} has no time column {column}")]
     NoTime {
@@ -78,37 +91,46 @@ pub enum StoreError {
 }
 
 impl Store {
-    /// A store in `root`, which is made if it is missing.
+    /// A store in `root`, which is made if it is missing. Stores of several processes in one
+    /// folder have different `tags`; the one store of a folder has none.
     ///
     /// # Errors
     /// The folder cannot be made.
-    pub fn open(root: &Path) -> Result<Self, StoreError> {
-        fs::create_dir_all(root).map_err(|source| StoreError::Io {
-            action: "make the data folder",
-            path: root.to_owned(),
-            source,
-        })?;
-        Ok(Self { root: root.to_owned(), open: BTreeMap::new(), next: 0, rows: BTreeMap::new() })
+    pub fn open(disk: Arc<dyn Disk>, root: &Path, tag: Option<&str>) -> Result<Self, StoreError> {
+        make_folders(&*disk, root).map_err(io_error("make the data folder", root))?;
+        let prefix = tag.map_or("part-".to_owned(), |tag| format!("part-{tag}-"));
+        Ok(Self {
+            disk,
+            root: root.to_owned(),
+            prefix,
+            claim: None,
+            open: BTreeMap::new(),
+            next: 0,
+            rows: BTreeMap::new(),
+        })
     }
 
-    /// Removes tables (folders below the root) that a run is about to write anew.
-    /// Whether there were any.
+    /// Completes files only as long as the run is this process's.
+    #[must_use]
+    pub fn guarded_by(mut self, claim: Arc<Claim>) -> Self {
+        self.claim = Some(claim);
+        self
+    }
+
+    /// Removes tables (folders below the root) that a run is about to write anew; if the
+    /// store has a tag, only its own files.
     ///
     /// # Errors
-    /// A folder that cannot be removed.
-    pub fn clear(&mut self, folders: &[&str]) -> Result<bool, StoreError> {
-        let mut any = false;
+    /// A file that cannot be removed.
+    pub fn clear(&mut self, folders: &[&str]) -> Result<(), StoreError> {
+        if self.prefix != "part-" {
+            return self.resume(folders, 0, BTreeMap::new());
+        }
         for folder in folders {
             let path = self.root.join(folder);
-            match fs::remove_dir_all(&path) {
-                Ok(()) => any = true,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(source) => {
-                    return Err(StoreError::Io { action: "remove the earlier table", path, source });
-                }
-            }
+            remove_all(&*self.disk, &path).map_err(io_error("remove the earlier table", &path))?;
         }
-        Ok(any)
+        Ok(())
     }
 
     /// Goes on after file `next - 1`: later ones are of rows that are going to come
@@ -123,16 +145,12 @@ impl Store {
         rows: BTreeMap<String, u64>,
     ) -> Result<(), StoreError> {
         for folder in folders {
-            walk(&self.root.join(folder), &mut |path, name| {
-                let number = name.trim_start_matches('.').strip_prefix("part-");
+            walk(&*self.disk, &self.root.join(folder), &mut |path, name| {
+                let number = name.trim_start_matches('.').strip_prefix(&self.prefix);
                 let number = number.and_then(|rest| rest.split('.').next()).map(str::parse::<u64>);
                 match number {
                     Some(Ok(number)) if number >= next || name.ends_with(".partial") => {
-                        fs::remove_file(&path).map_err(|source| StoreError::Io {
-                            action: "remove",
-                            path,
-                            source,
-                        })
+                        self.disk.remove(&path).map_err(io_error("remove", &path))
                     }
                     _ => Ok(()),
                 }
@@ -193,23 +211,19 @@ impl Store {
                 }
             }
             let folder = self.root.join(table).join(format!("dt={}", date(day)));
-            fs::create_dir_all(&folder).map_err(|source| StoreError::Io {
-                action: "make",
-                path: folder.clone(),
-                source,
-            })?;
-            let name = format!("part-{:06}.parquet", self.next);
+            make_folders(&*self.disk, &folder).map_err(io_error("make", &folder))?;
+            let name = format!("{}{:06}.parquet", self.prefix, self.next);
             self.next += 1;
-            let partial = folder.join(format!(".{name}.partial"));
-            let file = File::create(&partial).map_err(|source| StoreError::Io {
-                action: "create",
-                path: partial.clone(),
-                source,
-            })?;
+            // Where locks do not reach, another process may be writing a file of that name.
+            let epoch = self.claim.as_ref().map_or(0, |claim| claim.epoch());
+            let partial = folder.join(format!(".{name}.{epoch}.partial"));
+            let file = self.disk.create(&partial).map_err(io_error("create", &partial))?;
             let writer = ArrowWriter::try_new(file, rows.schema(), Some(properties(&rows.schema())))
                 .map_err(|source| StoreError::Parquet { path: partial.clone(), source })?;
             let whole = folder.join(name);
-            let part = Part { writer, waiting: Vec::new(), waiting_rows: 0, partial, whole };
+            let disk = self.disk.clone();
+            let claim = self.claim.clone();
+            let part = Part { disk, claim, writer, waiting: Vec::new(), waiting_rows: 0, partial, whole };
             self.open.insert(key.clone(), part);
         }
         self.open.get_mut(&key).ok_or_else(|| unreachable!("just inserted"))
@@ -250,6 +264,12 @@ fn properties(schema: &Schema) -> WriterProperties {
     properties.build()
 }
 
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Part").field("partial", &self.partial).finish_non_exhaustive()
+    }
+}
+
 impl Part {
     fn failure(&self, source: impl Into<ParquetError>) -> StoreError {
         StoreError::Parquet { path: self.partial.clone(), source: source.into() }
@@ -267,15 +287,16 @@ impl Part {
 
     fn close(mut self) -> Result<(), StoreError> {
         self.write()?;
-        let Part { writer, partial, whole, .. } = self;
-        let file =
+        let Part { disk, claim, writer, partial, whole, .. } = self;
+        let mut file =
             writer.into_inner().map_err(|source| StoreError::Parquet { path: partial.clone(), source })?;
         let folder = whole.parent().unwrap_or(&whole);
         // On disk under its name, before a checkpoint says that it is.
-        file.sync_all()
-            .and_then(|()| fs::rename(&partial, &whole))
-            .and_then(|()| File::open(folder)?.sync_all())
-            .map_err(|source| StoreError::Io { action: "complete", path: whole.clone(), source })
+        file.sync().map_err(io_error("force to disk", &partial))?;
+        claim.map_or(Ok(()), |claim| claim.check())?;
+        disk.rename(&partial, &whole)
+            .and_then(|()| disk.sync_folder(folder))
+            .map_err(io_error("complete", &whole))
     }
 }
 
@@ -289,8 +310,16 @@ fn date(day: i64) -> String {
 /// # Errors
 /// A folder that cannot be read; a missing one has no files.
 pub fn table_files(root: &Path, table: &str) -> Result<Vec<PathBuf>, StoreError> {
+    table_files_on(&RealDisk, root, table)
+}
+
+/// The same on any disk.
+///
+/// # Errors
+/// A folder that cannot be read; a missing one has no files.
+pub fn table_files_on(disk: &dyn Disk, root: &Path, table: &str) -> Result<Vec<PathBuf>, StoreError> {
     let mut files = Vec::new();
-    walk(&root.join(table), &mut |path, name| {
+    walk(disk, &root.join(table), &mut |path, name| {
         if !name.starts_with('.') && name.ends_with(".parquet") {
             files.push(path);
         }
@@ -302,23 +331,27 @@ pub fn table_files(root: &Path, table: &str) -> Result<Vec<PathBuf>, StoreError>
 
 /// Calls `visit` with the path and name of every file below a folder, if there is one.
 fn walk(
+    disk: &dyn Disk,
     folder: &Path,
     visit: &mut impl FnMut(PathBuf, &str) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let of = |source| StoreError::Io { action: "read", path: folder.to_owned(), source };
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        other => other.map_err(of)?,
+    let entries = match disk.list(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(io_error("read", folder))?,
     };
-    for entry in entries {
-        let path = entry.map_err(of)?.path();
-        if path.is_dir() {
-            walk(&path, visit)?;
+    for (path, is_folder) in entries {
+        if is_folder {
+            walk(disk, &path, visit)?;
         } else if let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) {
             visit(path, &name)?;
         }
     }
     Ok(())
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io { action, path, source }
 }
 
 /// The rows of a table in batches, file by file.

@@ -21,11 +21,13 @@ pub enum Reason {
     BadTime,
     /// `time` is further ahead of the log's append time than `max_skew`.
     InTheFuture,
+    /// A record of topic `partials` that is not what a share of this headsup says.
+    NoPartials,
 }
 
 impl Reason {
     /// All reasons, in the order of the checks.
-    pub const ALL: [Reason; 9] = [
+    pub const ALL: [Reason; 10] = [
         Reason::Empty,
         Reason::TooLong,
         Reason::NotUtf8,
@@ -35,6 +37,7 @@ impl Reason {
         Reason::NegativeDuration,
         Reason::BadTime,
         Reason::InTheFuture,
+        Reason::NoPartials,
     ];
 
     /// The name used in tables, metrics and messages.
@@ -49,6 +52,7 @@ impl Reason {
             Reason::NegativeDuration => "negative_duration",
             Reason::BadTime => "bad_time",
             Reason::InTheFuture => "in_the_future",
+            Reason::NoPartials => "no_partials",
         }
     }
 }

@@ -20,5 +20,5 @@ mod sketch;
 pub use definition::{Kpi, KpiError};
 pub use engine::KpiWindows;
 pub use functions::register;
-pub use merge::{Merge, Merged, Share, ShareRecord, ShareSays};
+pub use merge::{Merge, Merged, Progress, Share, ShareRecord, ShareSays};
 pub use shares::{KpiPartials, tick_of};

@@ -20,6 +20,8 @@ use crate::shares::tick_of;
 pub struct ShareRecord {
     /// Which share.
     pub share: Share,
+    /// How many times the share has been computed from the beginning.
+    pub generation: u64,
     /// What it is computed by: a hash of the KPIs' texts and of the configuration. Only what
     /// is computed alike can be merged.
     pub definitions: u64,
@@ -82,9 +84,18 @@ impl ShareRecord {
 pub struct Merge {
     definitions: u64,
     windows: Vec<KpiWindows>,
-    shares: BTreeMap<Share, Option<i64>>,
+    shares: BTreeMap<Share, Progress>,
     /// By tick, KPI, share and part.
     waiting: BTreeMap<(i64, usize, Share, u32), RecordBatch>,
+}
+
+/// How far a share has got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// How many times it has been computed from the beginning.
+    pub generation: u64,
+    /// All ticks up to this time, in ms, have been given out.
+    pub done_ms: Option<i64>,
 }
 
 /// What became of a record.
@@ -94,14 +105,14 @@ pub enum Merged {
     Applied,
     /// It was there before: a share says again what it said before it was stopped.
     Duplicate,
-    /// It is of other definitions, from an earlier run.
+    /// It is of other definitions or of an earlier generation.
     Ignored,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Saved {
     windows: Vec<Vec<u8>>,
-    shares: Vec<(Share, Option<i64>)>,
+    shares: Vec<(Share, Progress)>,
     waiting: Vec<((i64, usize, Share, u32), Vec<u8>)>,
 }
 
@@ -116,13 +127,22 @@ impl Merge {
         }
     }
 
+    /// A record that is going to come: of a share that has been computed anew, only the last
+    /// generation counts.
+    pub fn expect(&mut self, record: &ShareRecord) {
+        if record.definitions == self.definitions {
+            let progress = self.shares.entry(record.share.clone()).or_default();
+            progress.generation = progress.generation.max(record.generation);
+        }
+    }
+
     /// Takes in a record.
     ///
     /// # Errors
-    /// A record that contradicts others: of a KPI that is not known, or of a share that
-    /// overlaps another.
+    /// A record that contradicts others: of a KPI that is not known, of a share that overlaps
+    /// another, or of a share that has been computed anew after it was taken in.
     pub fn push(&mut self, record: ShareRecord) -> Result<Merged, WindowsError> {
-        let ShareRecord { share, definitions, what } = record;
+        let ShareRecord { share, generation, definitions, what } = record;
         if definitions != self.definitions {
             return Ok(Merged::Ignored);
         }
@@ -135,7 +155,19 @@ impl Merge {
         if let Some(other) = self.shares.keys().find(clashes) {
             return Err(format!("share {share} overlaps share {other}").into());
         }
-        let done_ms = self.shares.entry(share.clone()).or_default();
+        let new = Progress { generation, done_ms: None };
+        let progress = self.shares.entry(share.clone()).or_insert(new);
+        if generation < progress.generation {
+            return Ok(Merged::Ignored);
+        }
+        if generation > progress.generation {
+            return Err(format!(
+                "share {share} has been computed anew (generation {generation} after {}); merge again with --from-start",
+                progress.generation
+            )
+            .into());
+        }
+        let done_ms = &mut progress.done_ms;
         match what {
             ShareSays::Done(ms) if done_ms.is_none_or(|done| ms > done) => *done_ms = Some(ms),
             ShareSays::Done(_) => return Ok(Merged::Duplicate),
@@ -171,12 +203,12 @@ impl Merge {
             covered = share.end;
         }
         let all = self.shares.keys().next().is_some_and(|share| share.of == covered);
-        if all { self.shares.values().copied().min().flatten() } else { None }
+        if all { self.shares.values().map(|progress| progress.done_ms).min().flatten() } else { None }
     }
 
-    /// The shares, and up to which time, in ms, each has told all.
-    pub fn shares(&self) -> impl Iterator<Item = (&Share, Option<i64>)> {
-        self.shares.iter().map(|(share, done_ms)| (share, *done_ms))
+    /// The shares, and how far each has got.
+    pub fn shares(&self) -> &BTreeMap<Share, Progress> {
+        &self.shares
     }
 
     /// Shows all that is due.
@@ -228,7 +260,7 @@ impl Merge {
         };
         let saved = Saved {
             windows: self.windows.iter().map(Windows::save).collect::<Result<_, _>>()?,
-            shares: self.shares.iter().map(|(share, done_ms)| (share.clone(), *done_ms)).collect(),
+            shares: self.shares.iter().map(|(share, progress)| (share.clone(), *progress)).collect(),
             waiting: self.waiting.iter().map(waiting).collect::<Result<_, WindowsError>>()?,
         };
         Ok(postcard::to_stdvec(&saved)?)

@@ -435,7 +435,7 @@ fn shares_say(
                 }
             }
             let output = pipeline.advance().expect("KPIs evaluate");
-            let say = |what| ShareRecord { share: share.clone(), definitions: 7, what };
+            let say = |what| ShareRecord { share: share.clone(), generation: 1, definitions: 7, what };
             for (place, batch) in output.rows {
                 says.push(say(ShareSays::Partials {
                     kpi: kpis[place].name.clone(),

@@ -25,6 +25,8 @@ pub struct Config {
     pub log_url: String,
     /// Partitions of a topic that is made anew.
     pub log_partitions: u32,
+    /// Topics that a run over the log writes.
+    pub publish_topics: Vec<String>,
     /// Facts that are stored.
     pub store_tables: Vec<Table>,
     /// How often stored tables are completed while running, by the clock.
@@ -82,6 +84,7 @@ impl Default for Config {
             queue_tick_ms: 10_000,
             log_url: String::new(),
             log_partitions: 4,
+            publish_topics: vec!["kpis".to_owned(), "quarantine".to_owned()],
             store_tables: Table::ALL.to_vec(),
             store_flush_ms: 30_000,
             http_listen: "127.0.0.1:8787".to_owned(),
@@ -234,6 +237,25 @@ const KEYS: &[Key] = &[
         doc: "Partitions of each topic, when it is made.",
         set: |config, value| {
             config.log_partitions = integer(value, 1, 256)? as u32;
+            Ok(())
+        },
+    },
+    Key {
+        section: "log",
+        name: "publish",
+        default: "[\"kpis\", \"quarantine\"]",
+        doc: "Topics that a run over the log writes: every row of the KPIs with its revision, and what was set aside. [] writes none.",
+        set: |config, value| {
+            let known = [crate::publish::KPIS, crate::publish::QUARANTINE];
+            let topics =
+                value.as_array().map(|list| list.iter().map(|topic| topic.as_str()).collect::<Vec<_>>());
+            let known = |topic: &&str| known.contains(topic);
+            config.publish_topics = match topics {
+                Some(topics) if topics.iter().all(|topic| topic.as_ref().is_some_and(known)) => {
+                    topics.into_iter().flatten().map(str::to_owned).collect()
+                }
+                _ => return Err("expected a list out of \"kpis\", \"quarantine\"".to_owned()),
+            };
             Ok(())
         },
     },

@@ -3,22 +3,31 @@
 //! Start reading at [`run`]. Time enters here (heartbeats, flushing, waiting) and
 //! never goes into a result.
 
+mod begin;
 mod board;
 mod config;
+mod core;
+mod heart;
 mod http;
 mod metrics;
+mod publish;
 mod query;
 mod resume;
 mod run;
 mod sink;
 mod write;
 
+pub use self::core::{Batch, Core, Decode, Produced, Role};
+pub use begin::{Begun, begin};
 pub use board::{Board, KpiBoard, PartitionBoard, Point, Series, Stalls, State};
 pub use config::{ClickhouseConfig, Config, ConfigError};
 pub use http::serve;
 pub use metrics::render;
+pub use publish::{KPIS, PARTIALS, QUARANTINE};
 pub use query::{recompute, recompute_from, register_rows, session};
+pub use resume::Snapshot;
 pub use run::{Input, Job, Report, RunError, run};
 #[cfg(feature = "clickhouse")]
 pub use sink::server_options;
 pub use sink::{Sink, SinkError, SinkHealth};
+pub use write::{Write, Writer};

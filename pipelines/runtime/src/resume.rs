@@ -10,27 +10,32 @@ use std::path::{Path, PathBuf};
 
 use arrow::compute::partition;
 use headsup_connectors::store::{read_files, table_files};
-use headsup_connectors::{CheckpointError, Checkpoints, Store, StoreError};
+use headsup_connectors::{CheckpointError, Checkpoints, StoreError};
 use headsup_events::Reason;
 use headsup_operators::facts::Table;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::board::Board;
+use crate::core::Role;
+use crate::publish::Positions;
 use crate::run::Job;
 
 /// The format's version: one more with every change of what is saved.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// The folders of tables that a run writes.
 pub(crate) const TABLES: [&str; 3] = ["facts", "kpi_history", "quarantine"];
 
 /// What the runner knows between two batches.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Snapshot {
+pub struct Snapshot {
     /// Per partition, by name: the offset of the first record that is not in the state.
     pub positions: BTreeMap<String, u64>,
-    /// The operators.
+    /// The operators' state.
     pub state: Vec<u8>,
+    /// Time has gone to its end, and every window is final: nothing can follow.
+    pub ended: bool,
 }
 
 /// What the writer adds to it.
@@ -45,6 +50,33 @@ pub(crate) struct Checkpoint {
     pub rows: BTreeMap<String, u64>,
     /// Records set aside, by reason.
     pub quarantined: BTreeMap<String, u64>,
+    /// Of which generation the tables are.
+    pub generation: u64,
+    /// Where the topics ended that the run writes. `None` in format 1, which wrote none.
+    pub outputs: Option<Positions>,
+}
+
+/// Format 1.
+#[derive(Deserialize)]
+struct Checkpoint1 {
+    definitions: BTreeMap<String, String>,
+    positions: BTreeMap<String, u64>,
+    state: Vec<u8>,
+    next_file: u64,
+    rows: BTreeMap<String, u64>,
+    quarantined: BTreeMap<String, u64>,
+}
+
+impl Checkpoint {
+    fn unpack(format: u32, contents: &[u8]) -> Result<Self, postcard::Error> {
+        if format == FORMAT {
+            return postcard::from_bytes(contents);
+        }
+        let Checkpoint1 { definitions, positions, state, next_file, rows, quarantined } =
+            postcard::from_bytes(contents)?;
+        let snapshot = Snapshot { positions, state, ended: false };
+        Ok(Self { definitions, snapshot, next_file, rows, quarantined, generation: 0, outputs: None })
+    }
 }
 
 /// All that decides what comes out of the same log, by its name.
@@ -66,24 +98,44 @@ pub(crate) fn definitions(job: &Job) -> BTreeMap<String, String> {
     ];
     let numbers = numbers.map(|(name, value)| (name.to_owned(), value.to_string()));
     let kpis = job.kpis.iter().map(|kpi| (format!("KPI {}", kpi.name), kpi.sql.clone()));
-    let tables = [("the facts that are stored".to_owned(), tables.join(" "))];
-    numbers.into_iter().chain(kpis).chain(tables).collect()
+    let mut all: BTreeMap<String, String> = numbers.into_iter().chain(kpis).collect();
+    if job.role != Role::Merge {
+        all.insert("the facts that are stored".to_owned(), tables.join(" "));
+    }
+    if job.role != Role::All {
+        all.insert("the share of the partitions".to_owned(), job.role.name());
+    }
+    all
 }
 
-/// The newest checkpoint, if there is one and it is of the same definitions.
+/// A hash of what decides the partial aggregates of a share: only what is computed alike can be
+/// merged.
+pub(crate) fn hash(definitions: &BTreeMap<String, String>) -> u64 {
+    let own = ["the facts that are stored", "the share of the partitions"];
+    let shared = definitions.iter().filter(|(name, _)| !own.contains(&name.as_str()));
+    let text: Vec<String> = shared.map(|(name, value)| format!("{name}\0{value}\0")).collect();
+    xxh3_64(text.concat().as_bytes())
+}
+
+/// The newest checkpoint, if there is one that can be gone on from. One of a run that came to
+/// its end is one only if nothing has been added since, to `ends`.
 ///
 /// # Errors
 /// A file that is not what was written, of another format, or of other definitions.
 pub(crate) fn load(
     checkpoints: &Checkpoints,
     definitions: &BTreeMap<String, String>,
+    ends: &BTreeMap<String, u64>,
 ) -> Result<Option<(PathBuf, Checkpoint)>, CheckpointError> {
-    let Some((path, contents)) = checkpoints.newest(FORMAT)? else {
+    let Some((path, format, contents)) = checkpoints.newest(&[1, FORMAT])? else {
         return Ok(None);
     };
-    let checkpoint: Checkpoint = postcard::from_bytes(&contents)
+    let checkpoint = Checkpoint::unpack(format, &contents)
         .map_err(|error| CheckpointError::Damaged { path: path.clone(), problem: error.to_string() })?;
     let was = &checkpoint.definitions;
+    if checkpoint.snapshot.ended && (checkpoint.snapshot.positions != *ends || was != definitions) {
+        return Ok(None);
+    }
     let changed = |name: &&String| was.get(*name) != definitions.get(*name);
     let names: std::collections::BTreeSet<&String> = was.keys().chain(definitions.keys()).collect();
     let changed: Vec<String> = names.into_iter().filter(changed).cloned().collect();
@@ -138,16 +190,3 @@ pub(crate) fn show(checkpoint: &Checkpoint, root: &Path, board: &Board) -> Resul
 
 /// Of a KPI's table so many files are read to show the newest values again.
 const FILES_SHOWN: usize = 8;
-
-/// Goes on with the tables of `checkpoint`, or begins them anew if there is none.
-///
-/// # Errors
-/// A file that cannot be removed.
-pub(crate) fn open_tables(root: &Path, checkpoint: Option<&Checkpoint>) -> Result<Store, StoreError> {
-    let mut store = Store::open(root)?;
-    match checkpoint {
-        Some(checkpoint) => store.resume(&TABLES, checkpoint.next_file, checkpoint.rows.clone())?,
-        None => drop(store.clear(&TABLES)?),
-    }
-    Ok(store)
-}

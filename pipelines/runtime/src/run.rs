@@ -4,7 +4,6 @@
 //! operators; one thread writes. Channels between them are bounded, so the slowest
 //! sets the pace and memory stays flat.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,28 +11,36 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, Sender, TryRecvError, bounded};
-use headsup_connectors::{CheckpointError, Checkpoints, EventLog, Lines, LogError, Record, StoreError};
-use headsup_events::{Decoded, Decoder, format_rfc3339_ms};
-use headsup_kpi::{Kpi, KpiWindows};
-use headsup_operators::{Pipeline, PipelineConfig, Profile, Windows, WindowsError};
+use headsup_connectors::{
+    CheckpointError, ClaimError, Disk, EventLog, Lines, LogError, RealDisk, StoreError,
+};
+use headsup_kpi::Kpi;
+use headsup_operators::{Profile, WindowsError};
 use headsup_stream::Accounting;
 
+use crate::begin::{Begun, begin};
 use crate::board::{BATCH_SECONDS, Board, PartitionBoard, Stalls};
 use crate::config::Config;
+use crate::core::{Batch, Core, Decode, Role};
+use crate::heart::Heart;
+use crate::publish::PARTIALS;
 use crate::resume::{self, Snapshot};
-use crate::write::{Write, Writer};
+use crate::write::Write;
 
 /// Where events come from.
 pub enum Input {
     /// Files of JSON lines (plain, gzip, zstd); `-` is standard input. Each is a
     /// partition.
     Files(Vec<PathBuf>),
-    /// Topics of the log, all partitions, from where the last run has ended.
+    /// These topics of the log, from where the last run has ended. A share reads its
+    /// partitions of them; who merges reads topic `partials` instead.
     Log(Arc<dyn EventLog>, Vec<String>),
 }
 
 /// What a run is to do.
 pub struct Job {
+    /// Which part of the work.
+    pub role: Role,
     /// The configuration.
     pub config: Config,
     /// The KPIs to compute.
@@ -49,6 +56,13 @@ pub struct Job {
     pub until_end: bool,
     /// Measure where the time goes.
     pub profile: bool,
+}
+
+impl Job {
+    /// Whether the run writes to this topic of the log.
+    pub(crate) fn publishes(&self, topic: &str) -> bool {
+        topic == PARTIALS || self.config.publish_topics.iter().any(|name| name == topic)
+    }
 }
 
 /// What a run has done.
@@ -92,6 +106,22 @@ pub enum RunError {
     /// Reading or writing a checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// Another process has the run.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// The partitions do not divide as asked.
+    #[error("cannot read partitions {share} of topic {topic}: it has {partitions}")]
+    Partitions {
+        /// What was asked for.
+        share: String,
+        /// The topic.
+        topic: String,
+        /// How many partitions it has.
+        partitions: usize,
+    },
+    /// What shares say does not go together.
+    #[error("cannot merge the shares")]
+    Merge(#[source] WindowsError),
     /// The log has lost records that an earlier run has read.
     #[error(
         "cannot go on from the checkpoint: partition {partition} of the log ends at offset {end}, and the \
@@ -123,97 +153,63 @@ const OUTPUTS: usize = 16;
 
 enum Read {
     /// Decoded records, the offset after them, and how many more there are.
-    Batch(Box<Decoded>, u64, u64),
+    Batch(Batch, u64, u64),
     /// Nothing more for now.
     CaughtUp,
     End,
     Failed(LogError),
 }
 
-struct Source {
-    name: String,
+/// A partition being read.
+pub(crate) struct Source {
+    pub name: String,
     /// Topic and partition, of a log.
-    place: Option<(String, u32)>,
+    pub place: Option<(String, u32)>,
     receiver: Receiver<Read>,
     /// The offset after what the operators have.
     position: u64,
-    caught_up: bool,
-    ended: bool,
+    pub caught_up: bool,
+    pub ended: bool,
     behind: Option<u64>,
-    quiet_since: Instant,
+    pub quiet_since: Instant,
 }
 
-/// Runs the pipeline until the input ends (with `until_end`) or `stop` is set.
+/// Runs until the input ends (with `until_end`) or `stop` is set.
 ///
 /// # Errors
 /// An input that cannot be read, or a table that cannot be written.
 pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -> Result<Report, RunError> {
-    let checkpoints = Checkpoints::of(&job.data);
-    let definitions = resume::definitions(&job);
-    // Of files there is no going on: standard input does not come again.
-    let resumable = matches!(input, Input::Log(..));
-    if job.from_start || !resumable {
-        checkpoints.clear()?;
-    }
-    let checkpoint = resume::load(&checkpoints, &definitions)?;
-    let positions = checkpoint.as_ref().map(|(_, checkpoint)| &checkpoint.snapshot.positions);
-    let quit = Arc::new(AtomicBool::new(false));
-    let (mut sources, readers, log) = open(&job, input, positions, &quit)?;
-    if let Some((path, _)) = &checkpoint {
-        let now: Vec<&String> = sources.iter().map(|source| &source.name).collect();
-        if !positions.is_some_and(|positions| positions.keys().eq(now.iter().copied())) {
-            return Err(CheckpointError::Other {
-                path: path.clone(),
-                changed: vec!["the partitions of the log".to_owned()],
-            }
-            .into());
-        }
-    }
-    let config = PipelineConfig {
-        partitions: sources.len(),
-        disorder_ms_max: job.config.disorder_ms_max,
-        lateness_ms_max: job.config.lateness_ms_max,
-        contacts: job.config.contacts,
-        queue_tick_ms: job.config.queue_tick_ms,
-        store: job.config.store_tables.clone(),
-        profile: job.profile,
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let partitions = partitions(&job.role, &input)?;
+    let ends: Vec<_> = partitions.iter().map(|partition| (partition.name.clone(), partition.end)).collect();
+    let log = match &input {
+        Input::Files(_) => None,
+        Input::Log(log, _) => Some(log.clone()),
     };
-    let windows = job.kpis.iter().map(|kpi| Box::new(KpiWindows::new(kpi.clone())) as Box<dyn Windows>);
-    let mut pipeline = Pipeline::new(config, windows.collect());
-    let checkpoint = checkpoint.map(|(_, checkpoint)| checkpoint);
-    let store = resume::open_tables(&job.data, checkpoint.as_ref())?;
+    let Begun { mut core, writer, positions, checkpoint } = begin(&job, &ends, log.as_ref(), &disk, board)?;
+    let names: Vec<String> = ends.into_iter().map(|(name, _)| name).collect();
+    let quit = Arc::new(AtomicBool::new(false));
+    let (mut sources, readers) = open(&job, input, partitions, &positions, &quit)?;
     if let Some(checkpoint) = &checkpoint {
-        pipeline.restore(&checkpoint.snapshot.state).map_err(|error| RunError::State("restore", error))?;
         resume::show(checkpoint, &job.data, board)?;
     }
-    let resumed = checkpoint.as_ref().map(|_| pipeline.accounting().map(|partition| partition.read).sum());
+    let resumed = checkpoint.as_ref().map(|_| core.accounting().iter().map(|partition| partition.read).sum());
+    let resumed = resumed.filter(|&read| read > 0);
     board.update(|state| {
-        state.partitions = sources
+        state.partitions = names
             .iter()
-            .map(|source| PartitionBoard { name: source.name.clone(), ..PartitionBoard::default() })
+            .map(|name| PartitionBoard { name: name.clone(), ..PartitionBoard::default() })
             .collect();
     });
     let (sender, receiver) = bounded(OUTPUTS);
-    let writer = {
-        let quarantined = checkpoint.map(|checkpoint| checkpoint.quarantined).unwrap_or_default();
-        let writer = Writer {
-            store,
-            checkpoints: checkpoints.clone(),
-            definitions,
-            quarantined,
-            kpis: job.kpis.clone(),
-            board: board.clone(),
-        };
-        std::thread::Builder::new()
-            .name("write".to_owned())
-            .spawn(move || writer.run(&receiver))
-            .map_err(|_| RunError::Thread("write"))?
-    };
-    let outcome = drive(&job, &mut pipeline, &mut sources, log.as_deref(), &sender, board, stop);
+    let writer = std::thread::Builder::new()
+        .name("write".to_owned())
+        .spawn(move || writer.run(&receiver))
+        .map_err(|_| RunError::Thread("write"))?;
+    let outcome = drive(&job, &mut core, &mut sources, log.as_ref(), &sender, board, stop);
     quit.store(true, Ordering::Relaxed);
     drop(sender);
     // Readers notice that nobody listens, or that they are to quit.
-    let names: Vec<String> = sources.iter().map(|source| source.name.clone()).collect();
     drop(sources);
     let mut decode = Duration::ZERO;
     let mut read = Duration::ZERO;
@@ -224,17 +220,13 @@ pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -
     }
     let (rows, writing) = writer.join().map_err(|_| RunError::Thread("write"))??;
     outcome?;
-    if sources_ended(&pipeline) {
-        // Every window is final; there is nothing to go on from.
-        checkpoints.clear()?;
-    }
-    let Profile { dedup, reorder, contacts, windows } = pipeline.profile();
+    let Profile { dedup, reorder, contacts, windows } = core.profile();
     board.update(|state| state.ended = job.until_end);
     Ok(Report {
         resumed,
-        partitions: names.into_iter().zip(pipeline.accounting()).collect(),
+        partitions: names.into_iter().zip(core.accounting()).collect(),
         rows,
-        refused: pipeline.refused().map(|(name, count)| (name.to_owned(), count)).collect(),
+        refused: core.refused(),
         stalls: board.read(|state| state.checkpoint_stalls),
         profile: vec![
             ("read", read),
@@ -248,82 +240,104 @@ pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -
     })
 }
 
+/// A partition to read.
+struct Partition {
+    name: String,
+    place: Option<(String, u32)>,
+    /// Where it ends now.
+    end: u64,
+}
+
+/// What a run of this role reads.
+fn partitions(role: &Role, input: &Input) -> Result<Vec<Partition>, RunError> {
+    let (log, topics) = match input {
+        Input::Files(paths) => {
+            let file = |path: &PathBuf| Partition { name: path.display().to_string(), place: None, end: 0 };
+            return Ok(paths.iter().map(file).collect());
+        }
+        Input::Log(log, topics) => (log, topics),
+    };
+    let mut all = Vec::new();
+    for topic in log.topics()? {
+        let wanted = match role {
+            Role::Merge => topic.name == PARTIALS,
+            _ => topics.contains(&topic.name),
+        };
+        if !wanted {
+            continue;
+        }
+        let of = topic.end_offsets.len();
+        let mine = match role {
+            Role::Share(share) if share.of as usize == of => share.first as usize..share.end as usize,
+            Role::Share(share) => {
+                return Err(RunError::Partitions {
+                    share: share.to_string(),
+                    topic: topic.name,
+                    partitions: of,
+                });
+            }
+            _ => 0..of,
+        };
+        for partition in mine {
+            all.push(Partition {
+                name: format!("{}/{partition}", topic.name),
+                place: Some((topic.name.clone(), partition as u32)),
+                end: topic.end_offsets[partition],
+            });
+        }
+    }
+    Ok(all)
+}
+
 type Readers = Vec<JoinHandle<(Duration, Duration)>>;
-type Opened = (Vec<Source>, Readers, Option<Arc<dyn EventLog>>);
 
 fn open(
     job: &Job,
     input: Input,
-    positions: Option<&BTreeMap<String, u64>>,
+    partitions: Vec<Partition>,
+    positions: &[u64],
     quit: &Arc<AtomicBool>,
-) -> Result<Opened, RunError> {
+) -> Result<(Vec<Source>, Readers), RunError> {
     let mut sources = Vec::new();
     let mut readers = Vec::new();
-    let decoder = || Decoder::new(job.config.limits, Pipeline::columns());
-    let mut source =
-        |name: String,
-         place,
-         position,
-         behind,
-         body: Box<dyn FnOnce(Sender<Read>) -> (Duration, Duration) + Send>| {
-            let (sender, receiver) = bounded(AHEAD);
-            let thread = std::thread::Builder::new()
-                .name(format!("read {name}"))
-                .spawn(move || body(sender))
-                .map_err(|_| RunError::Thread("read"))?;
-            readers.push(thread);
-            sources.push(Source {
-                name,
-                place,
-                receiver,
-                position,
-                caught_up: false,
-                ended: false,
-                behind,
-                quiet_since: Instant::now(),
-            });
-            Ok::<_, RunError>(())
+    for (index, Partition { name, place, end }) in partitions.into_iter().enumerate() {
+        let (sender, receiver) = bounded(AHEAD);
+        let decode = Decode::new(&job.role, job.config.limits);
+        let thread = std::thread::Builder::new().name(format!("read {name}"));
+        let from = positions[index];
+        let thread = match (&input, &place) {
+            (Input::Files(paths), _) => {
+                let lines = Lines::open(&paths[index])?;
+                thread.spawn(move || read_lines(lines, decode, &sender))
+            }
+            (Input::Log(log, _), Some((topic, partition))) => {
+                if from > end {
+                    return Err(RunError::LogShorter { partition: name, end, position: from });
+                }
+                let reader = log.reader(topic, *partition, from)?;
+                let until = job.until_end.then_some(end);
+                let quit = quit.clone();
+                thread.spawn(move || read_log(reader, from, until, decode, &sender, &quit))
+            }
+            (Input::Log(..), None) => unreachable!("partitions of a log have a place"),
         };
-    match input {
-        Input::Files(paths) => {
-            for path in paths {
-                let lines = Lines::open(&path)?;
-                let decoder = decoder();
-                let name = path.display().to_string();
-                source(name, None, 0, None, Box::new(move |sender| read_lines(lines, decoder, &sender)))?;
-            }
-            Ok((sources, readers, None))
-        }
-        Input::Log(log, topics) => {
-            for topic in log.topics()? {
-                if !topics.contains(&topic.name) {
-                    continue;
-                }
-                for (partition, &end) in topic.end_offsets.iter().enumerate() {
-                    let name = format!("{}/{partition}", topic.name);
-                    let from = positions.and_then(|positions| positions.get(&name)).copied().unwrap_or(0);
-                    if from > end {
-                        return Err(RunError::LogShorter { partition: name, end, position: from });
-                    }
-                    let reader = log.reader(&topic.name, partition as u32, from)?;
-                    let decoder = decoder();
-                    let until = job.until_end.then_some(end);
-                    let quit = quit.clone();
-                    source(
-                        name,
-                        Some((topic.name.clone(), partition as u32)),
-                        from,
-                        Some(end.saturating_sub(from)),
-                        Box::new(move |sender| read_log(reader, from, until, decoder, &sender, &quit)),
-                    )?;
-                }
-            }
-            Ok((sources, readers, Some(log)))
-        }
+        readers.push(thread.map_err(|_| RunError::Thread("read"))?);
+        let behind = place.as_ref().map(|_| end.saturating_sub(from));
+        sources.push(Source {
+            name,
+            place,
+            receiver,
+            position: from,
+            caught_up: false,
+            ended: false,
+            behind,
+            quiet_since: Instant::now(),
+        });
     }
+    Ok((sources, readers))
 }
 
-fn read_lines(mut lines: Lines, mut decoder: Decoder, sender: &Sender<Read>) -> (Duration, Duration) {
+fn read_lines(mut lines: Lines, mut decode: Decode, sender: &Sender<Read>) -> (Duration, Duration) {
     let (mut reading, mut decoding) = (Duration::ZERO, Duration::ZERO);
     loop {
         let started = Instant::now();
@@ -332,9 +346,9 @@ fn read_lines(mut lines: Lines, mut decoder: Decoder, sender: &Sender<Read>) -> 
         let message = match chunk {
             Ok(Some(chunk)) => {
                 let started = Instant::now();
-                let decoded = decoder.decode(&chunk);
+                let batch = decode.decode(&chunk);
                 decoding += started.elapsed();
-                Read::Batch(Box::new(decoded), 0, 0)
+                Read::Batch(batch, 0, 0)
             }
             Ok(None) => Read::End,
             Err(error) => Read::Failed(error),
@@ -350,7 +364,7 @@ fn read_log(
     mut reader: Box<dyn headsup_connectors::Reader>,
     mut next: u64,
     until: Option<u64>,
-    mut decoder: Decoder,
+    mut decode: Decode,
     sender: &Sender<Read>,
     quit: &AtomicBool,
 ) -> (Duration, Duration) {
@@ -368,10 +382,10 @@ fn read_log(
                     next = chunk.first_offset + chunk.spans.len() as u64;
                     reading += started.elapsed();
                     let started = Instant::now();
-                    let decoded = decoder.decode(&chunk);
+                    let batch = decode.decode(&chunk);
                     decoding += started.elapsed();
                     let end = reader.end_offset().unwrap_or(next);
-                    Read::Batch(Box::new(decoded), next, end.saturating_sub(next))
+                    Read::Batch(batch, next, end.saturating_sub(next))
                 }
                 Ok(None) => Read::CaughtUp,
                 Err(error) => Read::Failed(error),
@@ -386,23 +400,27 @@ fn read_log(
 
 fn drive(
     job: &Job,
-    pipeline: &mut Pipeline,
+    core: &mut Core,
     sources: &mut [Source],
-    log: Option<&dyn EventLog>,
+    log: Option<&Arc<dyn EventLog>>,
     sender: &Sender<Write>,
     board: &Board,
     stop: &AtomicBool,
 ) -> Result<(), RunError> {
-    let mut heart = Heart::new(job.config.heartbeat_ms);
+    let mut heart = Heart::new(log, &job.role, job.config.heartbeat_ms)?;
+    let mut beat = |core: &Core, sources: &[Source]| match &mut heart {
+        Some(heart) => heart.beat(core, sources),
+        None => Ok(()),
+    };
     let flush = Duration::from_millis(job.config.store_flush_ms as u64);
     let mut flushed = Instant::now();
     while !stop.load(Ordering::Relaxed) && sources.iter().any(|source| !source.ended) {
         if flushed.elapsed() >= flush {
-            save(pipeline, sources, log.is_some(), sender, board)?;
+            save(core, sources, log.is_some(), sender, board)?;
             flushed = Instant::now();
         }
-        let Some((place, message)) = receive(pipeline, sources, job.until_end) else {
-            heart.beat(pipeline, sources, log)?;
+        let Some((place, message)) = receive(core, sources, job.until_end) else {
+            beat(core, sources)?;
             continue;
         };
         let started = Instant::now();
@@ -410,22 +428,20 @@ fn drive(
         match message {
             Read::CaughtUp => {
                 source.caught_up = true;
-                heart.beat(pipeline, sources, log)?;
+                beat(core, sources)?;
                 continue;
             }
             Read::Failed(error) => return Err(error.into()),
             Read::End => {
                 source.ended = true;
-                pipeline.end(place);
+                core.end(place);
             }
-            Read::Batch(mut decoded, position, behind) => {
+            Read::Batch(batch, position, behind) => {
                 source.position = position;
                 source.caught_up = false;
                 source.quiet_since = Instant::now();
                 source.behind = source.behind.map(|_| behind);
-                let quarantined = std::mem::take(&mut decoded.quarantined);
-                let count = quarantined.len() as u64;
-                pipeline.push(place, *decoded, count);
+                let quarantined = core.push(place, batch)?;
                 if !quarantined.is_empty()
                     && sender.send(Write::Quarantined(source.name.clone(), quarantined)).is_err()
                 {
@@ -433,31 +449,22 @@ fn drive(
                 }
             }
         }
-        let output = pipeline.advance().map_err(RunError::Kpi)?;
+        let produced = core.advance().map_err(RunError::Kpi)?;
         let seconds = started.elapsed().as_secs_f64();
-        show(pipeline, sources, board, seconds);
-        let any = !output.facts.is_empty() || !output.rows.is_empty();
-        if any && sender.send(Write::Output(output)).is_err() {
-            // The writer has failed and says why when it is joined.
+        show(core, sources, board, seconds);
+        // The writer has failed, if it does not take it, and says why when it is joined.
+        if !produced.is_empty() && sender.send(Write::Output(produced)).is_err() {
             return Ok(());
         }
-        heart.beat(pipeline, sources, log)?;
+        beat(core, sources)?;
     }
-    if !sources_ended(pipeline) {
-        save(pipeline, sources, log.is_some(), sender, board)?;
-    }
-    Ok(())
-}
-
-/// Whether time has gone to its end.
-fn sources_ended(pipeline: &Pipeline) -> bool {
-    pipeline.watermark_ms() == Some(i64::MAX)
+    save(core, sources, log.is_some(), sender, board)
 }
 
 /// Has the writer complete the tables, and then write a checkpoint if the sources are
 /// of a log. The operators wait only for their state to be copied.
 fn save(
-    pipeline: &mut Pipeline,
+    core: &mut Core,
     sources: &[Source],
     resumable: bool,
     sender: &Sender<Write>,
@@ -468,7 +475,8 @@ fn save(
         let started = Instant::now();
         snapshot = Some(Snapshot {
             positions: sources.iter().map(|source| (source.name.clone(), source.position)).collect(),
-            state: pipeline.save().map_err(|error| RunError::State("save", error))?,
+            state: core.save().map_err(|error| RunError::State("save", error))?,
+            ended: core.watermark_ms() == Some(i64::MAX),
         });
         let seconds = started.elapsed().as_secs_f64();
         board.update(|state| state.checkpoint_stalls.push(seconds));
@@ -480,9 +488,9 @@ fn save(
 
 /// The next message of the partition whose time is least; if that one is caught up,
 /// of any. `None`: there was none for a while.
-fn receive(pipeline: &Pipeline, sources: &[Source], patient: bool) -> Option<(usize, Read)> {
+fn receive(core: &Core, sources: &[Source], patient: bool) -> Option<(usize, Read)> {
     let mut order: Vec<usize> = (0..sources.len()).filter(|&place| !sources[place].ended).collect();
-    order.sort_by_key(|&place| (sources[place].caught_up, pipeline.latest_ms_of(place)));
+    order.sort_by_key(|&place| (sources[place].caught_up, core.latest_ms_of(place)));
     for &place in &order {
         let source = &sources[place];
         match source.receiver.try_recv() {
@@ -508,77 +516,17 @@ fn receive(pipeline: &Pipeline, sources: &[Source], patient: bool) -> Option<(us
     Some((place, ready.recv(&sources[place].receiver).unwrap_or(Read::End)))
 }
 
-/// Writes heartbeats into partitions of the log that have gone quiet, so that they
-/// do not hold back time. Being in the log, they are the same in a replay.
-struct Heart {
-    every: Duration,
-    last: Instant,
-    /// The largest event time at the last look: what is in flight since then is
-    /// not overtaken.
-    latest_ms: Option<i64>,
-    count: u64,
-}
-
-impl Heart {
-    fn new(every_ms: i64) -> Self {
-        Self {
-            every: Duration::from_millis(every_ms as u64),
-            last: Instant::now(),
-            latest_ms: None,
-            count: 0,
-        }
-    }
-
-    fn beat(
-        &mut self,
-        pipeline: &Pipeline,
-        sources: &[Source],
-        log: Option<&dyn EventLog>,
-    ) -> Result<(), RunError> {
-        let elapsed = self.last.elapsed();
-        let Some(log) = log.filter(|_| elapsed >= self.every) else {
-            return Ok(());
-        };
-        self.last = Instant::now();
-        let before = std::mem::replace(&mut self.latest_ms, pipeline.latest_ms());
-        let (Some(before), Some(now)) = (before, self.latest_ms) else {
-            return Ok(());
-        };
-        let quiet = |source: &Source| source.caught_up && source.quiet_since.elapsed() >= self.every;
-        // When all are quiet, event time goes on as fast as the clock.
-        let target = if sources.iter().all(quiet) { now + elapsed.as_millis() as i64 } else { before };
-        for (place, source) in sources.iter().enumerate() {
-            let Some((topic, partition)) = &source.place else { continue };
-            if source.ended
-                || !quiet(source)
-                || pipeline.latest_ms_of(place).is_some_and(|latest| latest >= target)
-            {
-                continue;
-            }
-            self.count += 1;
-            let event = format!(
-                r#"{{"specversion":"1.0","id":"{}-{}","source":"/headsup/{topic}/{partition}","type":"headsup.heartbeat","time":"{}"}}"#,
-                target,
-                self.count,
-                format_rfc3339_ms(target),
-            );
-            log.append_to(topic, *partition, &[Record { key: b"", value: event.as_bytes() }])?;
-        }
-        Ok(())
-    }
-}
-
-fn show(pipeline: &Pipeline, sources: &[Source], board: &Board, seconds: f64) {
+fn show(core: &Core, sources: &[Source], board: &Board, seconds: f64) {
     board.update(|state| {
-        let accounts = state.partitions.iter_mut().zip(pipeline.accounting());
+        let accounts = state.partitions.iter_mut().zip(core.accounting());
         for (place, (shown, accounting)) in accounts.enumerate() {
             shown.accounting = accounting;
-            shown.latest_ms = pipeline.latest_ms_of(place);
+            shown.latest_ms = core.latest_ms_of(place);
             shown.behind = sources[place].behind;
         }
-        state.watermark_ms = pipeline.watermark_ms();
-        state.sizes = pipeline.sizes().to_vec();
-        for (name, refused) in pipeline.refused() {
+        state.watermark_ms = core.watermark_ms();
+        state.sizes = core.sizes();
+        for (name, refused) in core.refused() {
             if let Some(kpi) = state.kpis.iter_mut().find(|kpi| kpi.name == name) {
                 kpi.refused = refused;
             }

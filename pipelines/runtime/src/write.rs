@@ -1,85 +1,150 @@
-//! The writing thread: tables, the board, checkpoints.
+//! Writing: tables, topics, the board, checkpoints.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use crossbeam_channel::Receiver;
-use headsup_connectors::{Checkpoints, Store, StoreError};
+use crossbeam_channel::{Receiver, TryRecvError};
+use headsup_connectors::{Checkpoints, Claim, Store, StoreError};
 use headsup_events::Quarantined;
 use headsup_kpi::Kpi;
 use headsup_operators::Output;
 
 use crate::board::Board;
+use crate::core::Produced;
+use crate::publish::Publisher;
 use crate::resume::{Checkpoint, FORMAT, Snapshot};
 use crate::run::RunError;
 
 /// What there is to write.
-pub(crate) enum Write {
-    Output(Output),
+pub enum Write {
+    /// What the operators gave out.
+    Output(Produced),
     /// What came before is to be completed, and then this, if there is one.
     Flush(Option<Snapshot>),
+    /// Records of a partition that were set aside.
     Quarantined(String, Vec<Quarantined>),
 }
 
 pub(crate) type Written = Result<(Vec<(String, u64)>, Duration), RunError>;
 
-/// What the writing thread has.
-pub(crate) struct Writer {
-    pub store: Store,
-    pub checkpoints: Checkpoints,
-    pub definitions: BTreeMap<String, String>,
+/// What writes.
+pub struct Writer {
+    pub(crate) store: Store,
+    pub(crate) claim: Arc<Claim>,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) definitions: BTreeMap<String, String>,
     /// Records set aside so far, by reason.
-    pub quarantined: BTreeMap<String, u64>,
-    pub kpis: Vec<Arc<Kpi>>,
-    pub board: Arc<Board>,
+    pub(crate) quarantined: BTreeMap<String, u64>,
+    pub(crate) kpis: Vec<Arc<Kpi>>,
+    /// `None`: the input is no log, and there are no topics.
+    pub(crate) publisher: Option<Publisher>,
+    pub(crate) board: Arc<Board>,
 }
 
 impl Writer {
+    /// Writes what comes until nobody sends any more: rows written, by table, and the time it
+    /// took.
     pub(crate) fn run(mut self, receiver: &Receiver<Write>) -> Written {
+        let result = self.receive(receiver);
+        if let Err(error) = &result {
+            self.board.update(|state| state.failure = Some(error.to_string()));
+        }
+        result
+    }
+
+    fn receive(&mut self, receiver: &Receiver<Write>) -> Written {
         let mut writing = Duration::ZERO;
-        while let Ok(message) = receiver.recv() {
-            let started = Instant::now();
-            let result = match message {
-                Write::Output(output) => self.output(output).map_err(RunError::from),
-                Write::Quarantined(name, records) => {
-                    self.quarantined(&name, &records).map_err(RunError::from)
+        loop {
+            let message = match receiver.try_recv() {
+                Ok(message) => message,
+                Err(TryRecvError::Disconnected) => break,
+                Err(TryRecvError::Empty) => {
+                    // Nothing else to do: nobody waits longer than need be.
+                    self.publish()?;
+                    let Ok(message) = receiver.recv() else { break };
+                    message
                 }
-                Write::Flush(snapshot) => self.flush(snapshot),
             };
-            if let Err(error) = result {
-                self.board.update(|state| state.failure = Some(error.to_string()));
-                return Err(error);
-            }
+            let started = Instant::now();
+            self.take(message)?;
             writing += started.elapsed();
         }
         let started = Instant::now();
-        self.store.flush()?;
+        self.flush(None)?;
         writing += started.elapsed();
         Ok((self.store.rows().clone().into_iter().collect(), writing))
     }
 
-    fn flush(&mut self, snapshot: Option<Snapshot>) -> Result<(), RunError> {
+    /// Writes one thing.
+    ///
+    /// # Errors
+    /// A disk or log that does not take it, or another process that has taken the run over.
+    pub fn take(&mut self, message: Write) -> Result<(), RunError> {
+        match message {
+            Write::Output(produced) => self.produced(produced)?,
+            Write::Quarantined(name, records) => self.quarantined(&name, &records)?,
+            Write::Flush(snapshot) => return self.flush(snapshot),
+        }
+        match &self.publisher {
+            Some(publisher) if publisher.is_full() => self.publish(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends to the topics what waits for more.
+    ///
+    /// # Errors
+    /// A log that does not take it, or another process that has taken the run over.
+    pub fn publish(&mut self) -> Result<(), RunError> {
+        match &mut self.publisher {
+            Some(publisher) if !publisher.is_empty() => {
+                self.claim.check()?;
+                Ok(publisher.flush()?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn flush(&mut self, snapshot: Option<Snapshot>) -> Result<(), RunError> {
+        self.publish()?;
         self.store.flush()?;
         let Some(snapshot) = snapshot else {
             return Ok(());
         };
+        let outputs = self.publisher.as_ref().map(Publisher::positions).transpose()?;
         let checkpoint = Checkpoint {
             definitions: self.definitions.clone(),
             snapshot,
             next_file: self.store.next(),
             rows: self.store.rows().clone(),
             quarantined: self.quarantined.clone(),
+            generation: self.claim.generation(),
+            outputs,
         };
         let contents =
             postcard::to_stdvec(&checkpoint).map_err(|error| RunError::State("pack", error.into()))?;
+        self.claim.check()?;
         self.checkpoints.write(FORMAT, &contents)?;
         self.board.update(|state| {
             state.checkpoints += 1;
             state.checkpoint_bytes = contents.len() as u64;
         });
         Ok(())
+    }
+
+    fn produced(&mut self, produced: Produced) -> Result<(), RunError> {
+        let Produced { output, says } = produced;
+        if let Some(publisher) = &mut self.publisher {
+            for (place, rows) in &output.rows {
+                publisher.rows(&self.kpis[*place], rows);
+            }
+            for record in &says {
+                publisher.says(record).map_err(|error| RunError::State("pack", error))?;
+            }
+        }
+        Ok(self.output(output)?)
     }
 
     fn output(&mut self, output: Output) -> Result<(), StoreError> {
@@ -104,7 +169,10 @@ impl Writer {
     }
 
     fn quarantined(&mut self, partition: &str, records: &[Quarantined]) -> Result<(), StoreError> {
-        let Self { store, board, .. } = self;
+        let Self { store, board, publisher, .. } = self;
+        if let Some(publisher) = publisher {
+            publisher.quarantined(partition, records);
+        }
         for record in records {
             *self.quarantined.entry(record.reason.name().to_owned()).or_default() += 1;
         }

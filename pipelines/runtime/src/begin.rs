@@ -1,0 +1,117 @@
+//! Taking a run up, where it was left or from the beginning.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use headsup_connectors::{CheckpointError, Checkpoints, Claim, Disk, EventLog, Store};
+
+use crate::board::Board;
+use crate::core::{Core, Role};
+use crate::publish::{KPIS, PARTIALS, Publisher, QUARANTINE};
+use crate::resume::{self, Checkpoint, Snapshot, TABLES};
+use crate::run::{Job, RunError};
+use crate::write::{Write, Writer};
+
+/// A run between two batches: what computes, what writes, and where to read on.
+pub struct Begun {
+    /// What computes.
+    pub core: Core,
+    /// What writes.
+    pub writer: Writer,
+    /// The offset of each partition's first record that is not in the state.
+    pub positions: Vec<u64>,
+    /// What it goes on from; `None`: it begins.
+    pub(crate) checkpoint: Option<Checkpoint>,
+}
+
+/// Takes up the run of `job` over these partitions (their names and where they end now).
+///
+/// # Errors
+/// Another process has the run; a checkpoint that is damaged, of another format or of other
+/// definitions; a disk or log that cannot be read or written.
+pub fn begin(
+    job: &Job,
+    partitions: &[(String, u64)],
+    log: Option<&Arc<dyn EventLog>>,
+    disk: &Arc<dyn Disk>,
+    board: &Arc<Board>,
+) -> Result<Begun, RunError> {
+    let run = job.role.name();
+    let mut claim = Claim::take(disk.clone(), &job.data, &run)?;
+    let folder = job.data.join("checkpoint");
+    let tag = job.role.tag();
+    let checkpoints =
+        Checkpoints::of(disk.clone(), tag.as_ref().map_or(folder.clone(), |tag| folder.join(tag)));
+    let definitions = resume::definitions(job);
+    // Of files there is no going on: standard input does not come again.
+    let again = job.from_start || log.is_none();
+    // A run that came to its end can only be taken up to find that it has.
+    let ends = if job.until_end { partitions.iter().cloned().collect() } else { BTreeMap::new() };
+    let loaded = if again { None } else { resume::load(&checkpoints, &definitions, &ends)? };
+    // One of an earlier generation was left by a process that was stopped while it began anew.
+    let loaded = loaded.filter(|(_, checkpoint)| checkpoint.generation == claim.generation());
+    if let Some((path, checkpoint)) = &loaded {
+        let now: BTreeSet<&String> = partitions.iter().map(|(name, _)| name).collect();
+        if !checkpoint.snapshot.positions.keys().eq(now) {
+            let changed = vec!["the partitions of the log".to_owned()];
+            return Err(CheckpointError::Other { path: path.clone(), changed }.into());
+        }
+    }
+    let checkpoint = loaded.map(|(_, checkpoint)| checkpoint);
+    if checkpoint.is_none() {
+        claim.begin_generation()?;
+        checkpoints.clear()?;
+    }
+    let claim = Arc::new(claim);
+    let mut store = Store::open(disk.clone(), &job.data, tag.as_deref())?.guarded_by(claim.clone());
+    match &checkpoint {
+        Some(checkpoint) => store.resume(&TABLES, checkpoint.next_file, checkpoint.rows.clone())?,
+        None => store.clear(&TABLES)?,
+    }
+    let mut core = Core::new(
+        &job.role,
+        &job.config,
+        &job.kpis,
+        partitions.len(),
+        claim.generation(),
+        resume::hash(&definitions),
+        job.profile,
+    );
+    if let Some(checkpoint) = &checkpoint {
+        core.restore(&checkpoint.snapshot.state).map_err(|error| RunError::State("restore", error))?;
+    } else if let (Role::Merge, Some(log)) = (&job.role, log) {
+        let reader = |partition| log.reader(PARTIALS, partition as u32, 0);
+        core.look_ahead((0..partitions.len()).map(reader).collect::<Result<_, _>>()?)?;
+    }
+    let topics: &[&str] = match job.role {
+        Role::All => &[KPIS, QUARANTINE],
+        Role::Share(_) => &[PARTIALS, QUARANTINE],
+        Role::Merge => &[KPIS, QUARANTINE],
+    };
+    let topics: Vec<&str> = topics.iter().copied().filter(|topic| job.publishes(topic)).collect();
+    let outputs = checkpoint.as_ref().and_then(|checkpoint| checkpoint.outputs.as_ref());
+    let publisher = match log {
+        Some(log) => Some(Publisher::open(log.clone(), &run, claim.generation(), &topics, outputs)?),
+        None => None,
+    };
+    let before = checkpoint.as_ref().map(|checkpoint| &checkpoint.snapshot.positions);
+    let position = |name: &String| before.and_then(|before| before.get(name)).copied().unwrap_or(0);
+    let positions: Vec<u64> = partitions.iter().map(|(name, _)| position(name)).collect();
+    let mut writer = Writer {
+        store,
+        claim,
+        checkpoints,
+        definitions,
+        quarantined: checkpoint.as_ref().map(|checkpoint| checkpoint.quarantined.clone()).unwrap_or_default(),
+        kpis: job.kpis.clone(),
+        publisher,
+        board: board.clone(),
+    };
+    if checkpoint.is_none() && log.is_some() {
+        // The first one is of the beginning, so that it is known where the topics ended then.
+        let positions = partitions.iter().map(|(name, _)| (name.clone(), 0)).collect();
+        let state = core.save().map_err(|error| RunError::State("save", error))?;
+        writer.take(Write::Flush(Some(Snapshot { positions, state, ended: false })))?;
+    }
+    Ok(Begun { core, writer, positions, checkpoint })
+}

@@ -1,0 +1,272 @@
+//! Topics of the log that a run writes: `kpis`, `quarantine`, and `partials` of shares.
+//!
+//! After a crash a run says again what it has said since its last checkpoint: the same records,
+//! because they depend on its input alone. What the topic's tail already holds is left out, so
+//! that every record is there once. A log whose acknowledgement got lost may hold a record twice
+//! all the same; readers know it by its `source` and `id`.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use headsup_connectors::{EventLog, LogError, Record};
+use headsup_events::{Quarantined, format_rfc3339_ms};
+use headsup_kpi::{Kpi, ShareRecord};
+use headsup_operators::WindowsError;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
+
+/// Rows of KPIs, as events.
+pub const KPIS: &str = "kpis";
+/// Records that were set aside, as events.
+pub const QUARANTINE: &str = "quarantine";
+/// What shares say ([`ShareRecord`]).
+pub const PARTIALS: &str = "partials";
+
+/// The end of every partition of the topics.
+pub(crate) type Positions = BTreeMap<String, Vec<u64>>;
+
+/// Writes to topics.
+pub(crate) struct Publisher {
+    log: Arc<dyn EventLog>,
+    source: String,
+    generation: u64,
+    topics: Vec<String>,
+    /// `source` and `id` of what topics hold already, as hashes.
+    held: HashSet<u128>,
+    waiting: Vec<Waiting>,
+    bytes: usize,
+}
+
+struct Waiting {
+    topic: &'static str,
+    /// Where to; else by the key.
+    partition: Option<u32>,
+    key: String,
+    value: Vec<u8>,
+}
+
+/// Waiting records are appended when they have so many bytes.
+const BYTES_MAX: usize = 256 << 10;
+/// Rows of a KPI in one event at most.
+const ROWS_MAX: usize = 500;
+
+#[derive(Deserialize)]
+struct Head {
+    id: String,
+    source: String,
+}
+
+impl Publisher {
+    /// For a run called `run`, to those `topics` that are in the log. `positions` are those of
+    /// the checkpoint that it goes on from; without one nothing has been said yet.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn open(
+        log: Arc<dyn EventLog>,
+        run: &str,
+        generation: u64,
+        topics: &[&str],
+        positions: Option<&Positions>,
+    ) -> Result<Self, LogError> {
+        let mut held = HashSet::new();
+        let existing = log.topics()?;
+        let existing = existing.iter().filter(|topic| topics.contains(&topic.name.as_str()));
+        let existing: Vec<_> = existing.collect();
+        for topic in &existing {
+            let from = positions.and_then(|positions| positions.get(&topic.name));
+            // What shares say twice is known by its tick.
+            let Some(from) = from.filter(|_| topic.name != PARTIALS) else { continue };
+            for (partition, &end) in topic.end_offsets.iter().enumerate() {
+                let mut next = from.get(partition).copied().unwrap_or(0);
+                if next >= end {
+                    continue;
+                }
+                let mut reader = log.reader(&topic.name, partition as u32, next)?;
+                while next < end {
+                    let Some(chunk) = reader.next(Duration::from_secs(1))? else { continue };
+                    next = chunk.first_offset + chunk.spans.len() as u64;
+                    for index in 0..chunk.spans.len() {
+                        let head: Option<Head> = serde_json::from_slice(chunk.record(index)).ok();
+                        held.extend(head.map(|head| key(&head.source, &head.id)));
+                    }
+                }
+            }
+        }
+        Ok(Self {
+            source: format!("/headsup/{run}"),
+            generation,
+            topics: existing.iter().map(|topic| topic.name.clone()).collect(),
+            log,
+            held,
+            waiting: Vec::new(),
+            bytes: 0,
+        })
+    }
+
+    /// Where its topics end now.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn positions(&self) -> Result<Positions, LogError> {
+        let topics = self.log.topics()?.into_iter().filter(|topic| self.topics.contains(&topic.name));
+        Ok(topics.map(|topic| (topic.name, topic.end_offsets)).collect())
+    }
+
+    /// Whether enough waits to be worth an append.
+    pub fn is_full(&self) -> bool {
+        self.bytes >= BYTES_MAX
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Appends what waits; it is durable when this returns.
+    ///
+    /// # Errors
+    /// The log takes nothing.
+    pub fn flush(&mut self) -> Result<(), LogError> {
+        self.bytes = 0;
+        let waiting = std::mem::take(&mut self.waiting);
+        for run in waiting.chunk_by(|a, b| (a.topic, a.partition) == (b.topic, b.partition)) {
+            let records: Vec<_> = run
+                .iter()
+                .map(|record| Record { key: record.key.as_bytes(), value: &record.value })
+                .collect();
+            match run[0].partition {
+                Some(partition) => self.log.append_to(run[0].topic, partition, &records)?,
+                None => self.log.append(run[0].topic, &records)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, topic: &'static str, partition: Option<u32>, key: String, value: Vec<u8>) {
+        self.bytes += key.len() + value.len();
+        self.waiting.push(Waiting { topic, partition, key, value });
+    }
+
+    fn has(&self, topic: &str) -> bool {
+        self.topics.iter().any(|name| name == topic)
+    }
+
+    /// An event, unless the topic has it.
+    fn event(&mut self, topic: &'static str, key_of: &str, id: String, event: Value) {
+        if !self.held.is_empty() && self.held.remove(&key(&self.source, &id)) {
+            return;
+        }
+        self.push(topic, None, key_of.to_owned(), event.to_string().into_bytes());
+    }
+
+    /// Rows of a KPI, of one window and one grouping, as events of type `kpi.updated`.
+    pub fn rows(&mut self, kpi: &Kpi, batch: &RecordBatch) {
+        if !self.has(KPIS) || batch.num_rows() == 0 {
+            return;
+        }
+        let names = batch.schema();
+        let names: Vec<&str> = names.fields().iter().map(|field| field.name().as_str()).collect();
+        let columns = batch.num_columns();
+        let time = |column: usize| {
+            let times = batch.column(column).as_primitive::<TimestampMicrosecondType>();
+            times.value(0).div_euclid(1_000)
+        };
+        let (start_ms, end_ms, now_ms) = (time(0), time(1), time(columns - 1));
+        let grouped_by = batch.column(2).as_string::<i32>().value(0).to_owned();
+        let revision = batch.column(columns - 3).as_primitive::<Int64Type>().value(0);
+        let is_final = batch.column(columns - 2).as_boolean().value(0);
+        let keys: Vec<&str> = grouped_by.split(',').filter(|key| !key.is_empty()).collect();
+        // Keys that it is not grouped by say nothing.
+        let shown: Vec<(&str, Vec<Value>)> = (3..columns - 3)
+            .filter(|&column| column >= 3 + kpi.key_count || keys.contains(&names[column]))
+            .map(|column| (names[column], values(batch.column(column))))
+            .collect();
+        for (part, from) in (0..batch.num_rows()).step_by(ROWS_MAX).enumerate() {
+            let rows = from..batch.num_rows().min(from + ROWS_MAX);
+            let row = |row: usize| {
+                let cells = shown.iter().map(|(name, values)| ((*name).to_owned(), values[row].clone()));
+                Value::Object(cells.collect::<Map<_, _>>())
+            };
+            let id = format!("{}-{}-{start_ms}-{grouped_by}-{revision}-{part}", self.generation, kpi.name);
+            let event = json!({
+                "specversion": "1.0",
+                "id": id,
+                "source": self.source,
+                "type": "kpi.updated",
+                "subject": kpi.name,
+                "time": format_rfc3339_ms(now_ms),
+                "data": {
+                    "kpi": kpi.name,
+                    "generation": self.generation,
+                    "window_start": format_rfc3339_ms(start_ms),
+                    "window_end": format_rfc3339_ms(end_ms),
+                    "grouped_by": keys,
+                    "revision": revision,
+                    "final": is_final,
+                    "rows": rows.map(row).collect::<Vec<_>>(),
+                },
+            });
+            self.event(KPIS, &kpi.name, id, event);
+        }
+    }
+
+    /// Records that were set aside, as events of type `headsup.quarantined`.
+    pub fn quarantined(&mut self, partition: &str, records: &[Quarantined]) {
+        if !self.has(QUARANTINE) {
+            return;
+        }
+        for record in records {
+            let id = format!("{}-{partition}-{}", self.generation, record.offset);
+            let event = json!({
+                "specversion": "1.0",
+                "id": id,
+                "source": self.source,
+                "type": "headsup.quarantined",
+                "subject": partition,
+                "time": format_rfc3339_ms(record.appended_at_ms),
+                "data": {
+                    "partition": partition,
+                    "offset": record.offset,
+                    "reason": record.reason.name(),
+                    "detail": record.detail,
+                    "bytes_base64": BASE64.encode(&record.bytes),
+                },
+            });
+            self.event(QUARANTINE, partition, id, event);
+        }
+    }
+
+    /// What a share says, in the partition that is its first.
+    ///
+    /// # Errors
+    /// A record that cannot be packed.
+    pub fn says(&mut self, record: &ShareRecord) -> Result<(), WindowsError> {
+        self.push(PARTIALS, Some(record.share.first), String::new(), record.to_bytes()?);
+        Ok(())
+    }
+}
+
+fn key(source: &str, id: &str) -> u128 {
+    xxh3_128_with_seed(id.as_bytes(), xxh3_64(source.as_bytes()))
+}
+
+/// The cells of a column as JSON.
+fn values(column: &ArrayRef) -> Vec<Value> {
+    match column.data_type() {
+        DataType::Int64 => column.as_primitive::<Int64Type>().iter().map(Value::from).collect(),
+        DataType::Float64 => column.as_primitive::<Float64Type>().iter().map(Value::from).collect(),
+        DataType::Boolean => column.as_boolean().iter().map(Value::from).collect(),
+        _ => match cast(column, &DataType::Utf8) {
+            Ok(texts) => texts.as_string::<i32>().iter().map(Value::from).collect(),
+            Err(_) => vec![Value::Null; column.len()],
+        },
+    }
+}
