@@ -2,6 +2,8 @@
 
 mod checkpoints;
 mod fluvio;
+#[cfg(feature = "fluvio")]
+mod shares;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

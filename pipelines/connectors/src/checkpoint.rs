@@ -18,6 +18,7 @@ use crate::disk::{Disk, make_folders, remove_all, replace};
 #[derive(Debug, Clone)]
 pub struct Checkpoints {
     disk: Arc<dyn Disk>,
+    root: PathBuf,
     folder: PathBuf,
 }
 
@@ -78,9 +79,11 @@ const MAGIC: &[u8; 8] = b"headsup\n";
 const HEADER: usize = 8 + 4 + 8 + 16;
 
 impl Checkpoints {
-    /// Those in `folder`.
-    pub fn of(disk: Arc<dyn Disk>, folder: PathBuf) -> Self {
-        Self { disk, folder }
+    /// Those of the data folder `root`; of a run that shares it with others, its `tag`.
+    pub fn of(disk: Arc<dyn Disk>, root: &Path, tag: Option<&str>) -> Self {
+        let folder = root.join("checkpoint");
+        let folder = tag.map_or(folder.clone(), |tag| folder.join(tag));
+        Self { disk, root: root.to_owned(), folder }
     }
 
     /// The newest one: its file, the version of its format and its contents. `None` if there
@@ -126,7 +129,7 @@ impl Checkpoints {
     /// # Errors
     /// Disk full, or no permission. The one before is still there then.
     pub fn write(&self, version: u32, contents: &[u8]) -> Result<(), CheckpointError> {
-        make_folders(&*self.disk, &self.folder).map_err(io_error("make", &self.folder))?;
+        make_folders(&*self.disk, &self.root, &self.folder).map_err(io_error("make", &self.folder))?;
         let numbers = self.numbers()?;
         let path = self.path(numbers.last().map_or(0, |number| number + 1));
         let (length, hash) = (contents.len() as u64, xxh3_128(contents));
@@ -182,7 +185,7 @@ mod tests {
 
     fn checkpoints() -> (tempfile::TempDir, Checkpoints) {
         let folder = tempfile::tempdir().expect("a folder");
-        let checkpoints = Checkpoints::of(Arc::new(RealDisk), folder.path().join("checkpoint"));
+        let checkpoints = Checkpoints::of(Arc::new(RealDisk), folder.path(), None);
         (folder, checkpoints)
     }
 

@@ -76,7 +76,7 @@ impl Claim {
     /// [`ClaimError::Held`], or a file that cannot be written.
     pub fn take(disk: Arc<dyn Disk>, root: &Path, run: &str) -> Result<Self, ClaimError> {
         let folder = root.join("runs").join(run);
-        make_folders(&*disk, &folder).map_err(io_error("make", &folder))?;
+        make_folders(&*disk, root, &folder).map_err(io_error("make", &folder))?;
         let lock = folder.join("lock");
         let held = disk.lock(&lock).map_err(io_error("lock", &lock))?;
         let Some(held) = held else {

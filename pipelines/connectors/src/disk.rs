@@ -132,24 +132,33 @@ impl DiskFile for File {
     }
 }
 
-/// Makes a folder and those above it that are missing, and forces their names to disk.
+/// Makes the folder `root` and, below it, `folder`, as far as they are missing, and forces their
+/// names to disk. Also of those that are there: who made them may have been stopped before
+/// that.
 ///
 /// # Errors
 /// No permission, or a file is in the way.
-pub fn make_folders(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
-    let missing = match disk.list(folder) {
-        Ok(_) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => folder,
-        Err(error) => return Err(error),
-    };
-    match missing.parent() {
-        Some(above) if !above.as_os_str().is_empty() => {
-            make_folders(disk, above)?;
-            disk.make_folder(missing)?;
-            disk.sync_folder(above)
+pub fn make_folders(disk: &dyn Disk, root: &Path, folder: &Path) -> io::Result<()> {
+    if folder != root
+        && folder.starts_with(root)
+        && let Some(above) = folder.parent()
+    {
+        make_folders(disk, root, above)?;
+        disk.make_folder(folder)?;
+        return disk.sync_folder(above);
+    }
+    let above = root.parent().map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    if let (Err(error), Some(above)) = (disk.list(root), above) {
+        if error.kind() != io::ErrorKind::NotFound {
+            return Err(error);
         }
-        // A relative path: the working folder is there.
-        _ => disk.make_folder(missing),
+        make_folders(disk, above, above)?;
+        disk.make_folder(root)?;
+    }
+    match above.map(|above| disk.sync_folder(above)) {
+        // It is not ours, and others see to it.
+        Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other.unwrap_or(Ok(())),
     }
 }
 

@@ -4,7 +4,7 @@
 //! microseconds; `dt` is the UTC date of the table's time column. Polars, DuckDB
 //! and pandas read it as it is. A file appears whole, by rename.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -31,6 +31,8 @@ pub struct Store {
     /// What the names of its files begin with.
     prefix: String,
     claim: Option<Arc<Claim>>,
+    /// Those that this store has made sure of.
+    folders: BTreeSet<PathBuf>,
     open: BTreeMap<(String, i64), Part>,
     /// The next file's number; files of one run are numbered in order.
     next: u64,
@@ -97,13 +99,14 @@ impl Store {
     /// # Errors
     /// The folder cannot be made.
     pub fn open(disk: Arc<dyn Disk>, root: &Path, tag: Option<&str>) -> Result<Self, StoreError> {
-        make_folders(&*disk, root).map_err(io_error("make the data folder", root))?;
+        make_folders(&*disk, root, root).map_err(io_error("make the data folder", root))?;
         let prefix = tag.map_or("part-".to_owned(), |tag| format!("part-{tag}-"));
         Ok(Self {
             disk,
             root: root.to_owned(),
             prefix,
             claim: None,
+            folders: BTreeSet::new(),
             open: BTreeMap::new(),
             next: 0,
             rows: BTreeMap::new(),
@@ -211,7 +214,9 @@ impl Store {
                 }
             }
             let folder = self.root.join(table).join(format!("dt={}", date(day)));
-            make_folders(&*self.disk, &folder).map_err(io_error("make", &folder))?;
+            if self.folders.insert(folder.clone()) {
+                make_folders(&*self.disk, &self.root, &folder).map_err(io_error("make", &folder))?;
+            }
             let name = format!("{}{:06}.parquet", self.prefix, self.next);
             self.next += 1;
             // Where locks do not reach, another process may be writing a file of that name.

@@ -4,7 +4,7 @@
 //! take in the partials of all shares, and show what they would have shown if one process had
 //! seen all events: the same rows, with the same revisions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -85,6 +85,8 @@ pub struct Merge {
     definitions: u64,
     windows: Vec<KpiWindows>,
     shares: BTreeMap<Share, Progress>,
+    /// Shares of an earlier division of the partitions.
+    former: BTreeSet<Share>,
     /// By tick, KPI, share and part.
     waiting: BTreeMap<(i64, usize, Share, u32), RecordBatch>,
 }
@@ -113,6 +115,7 @@ pub enum Merged {
 struct Saved {
     windows: Vec<Vec<u8>>,
     shares: Vec<(Share, Progress)>,
+    former: BTreeSet<Share>,
     waiting: Vec<((i64, usize, Share, u32), Vec<u8>)>,
 }
 
@@ -123,16 +126,29 @@ impl Merge {
             definitions,
             windows: kpis.iter().cloned().map(KpiWindows::new).collect(),
             shares: BTreeMap::new(),
+            former: BTreeSet::new(),
             waiting: BTreeMap::new(),
         }
     }
 
-    /// A record that is going to come: of a share that has been computed anew, only the last
-    /// generation counts.
-    pub fn expect(&mut self, record: &ShareRecord) {
-        if record.definitions == self.definitions {
-            let progress = self.shares.entry(record.share.clone()).or_default();
-            progress.generation = progress.generation.max(record.generation);
+    /// The records that are going to come, each with when the log took it in. Of a share that has
+    /// been computed anew only the last generation counts, and of shares that overlap those
+    /// that have spoken last: the partitions have been divided anew.
+    pub fn expect(&mut self, records: impl Iterator<Item = (i64, ShareRecord)>) {
+        let mut said: BTreeMap<Share, (i64, u64)> = BTreeMap::new();
+        for (at_ms, record) in records.filter(|(_, record)| record.definitions == self.definitions) {
+            let (last_ms, generation) = said.entry(record.share).or_insert((at_ms, record.generation));
+            *last_ms = at_ms.max(*last_ms);
+            *generation = record.generation.max(*generation);
+        }
+        let mut said: Vec<_> = said.into_iter().collect();
+        said.sort_by_key(|(share, (last_ms, _))| (std::cmp::Reverse(*last_ms), share.clone()));
+        for (share, (_, generation)) in said {
+            if self.shares.keys().any(|other| other.clashes(&share)) {
+                self.former.insert(share);
+            } else {
+                self.shares.insert(share, Progress { generation, done_ms: None });
+            }
         }
     }
 
@@ -143,17 +159,14 @@ impl Merge {
     /// another, or of a share that has been computed anew after it was taken in.
     pub fn push(&mut self, record: ShareRecord) -> Result<Merged, WindowsError> {
         let ShareRecord { share, generation, definitions, what } = record;
-        if definitions != self.definitions {
+        if definitions != self.definitions || self.former.contains(&share) {
             return Ok(Merged::Ignored);
         }
         if share.first >= share.end || share.end > share.of {
             return Err("a share of no partitions".into());
         }
-        let clashes = |other: &&Share| {
-            **other != share && (other.of != share.of || (other.first < share.end && share.first < other.end))
-        };
-        if let Some(other) = self.shares.keys().find(clashes) {
-            return Err(format!("share {share} overlaps share {other}").into());
+        if let Some(other) = self.shares.keys().find(|other| **other != share && other.clashes(&share)) {
+            return Err(format!("share {share} overlaps share {other}; if the partitions have been divided anew, merge again with --from-start").into());
         }
         let new = Progress { generation, done_ms: None };
         let progress = self.shares.entry(share.clone()).or_insert(new);
@@ -261,6 +274,7 @@ impl Merge {
         let saved = Saved {
             windows: self.windows.iter().map(Windows::save).collect::<Result<_, _>>()?,
             shares: self.shares.iter().map(|(share, progress)| (share.clone(), *progress)).collect(),
+            former: self.former.clone(),
             waiting: self.waiting.iter().map(waiting).collect::<Result<_, WindowsError>>()?,
         };
         Ok(postcard::to_stdvec(&saved)?)
@@ -279,6 +293,7 @@ impl Merge {
             windows.restore(saved)?;
         }
         self.shares = saved.shares.into_iter().collect();
+        self.former = saved.former;
         self.waiting = BTreeMap::new();
         for (key, batch) in saved.waiting {
             let [batch] = <[RecordBatch; 1]>::try_from(unpack(&batch)?)
@@ -289,6 +304,13 @@ impl Merge {
             self.waiting.insert(key, batch);
         }
         Ok(())
+    }
+}
+
+impl Share {
+    /// Whether a partition is in both.
+    fn clashes(&self, other: &Self) -> bool {
+        self.of != other.of || (self.first < other.end && other.first < self.end)
     }
 }
 

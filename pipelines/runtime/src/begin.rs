@@ -38,10 +38,8 @@ pub fn begin(
 ) -> Result<Begun, RunError> {
     let run = job.role.name();
     let mut claim = Claim::take(disk.clone(), &job.data, &run)?;
-    let folder = job.data.join("checkpoint");
     let tag = job.role.tag();
-    let checkpoints =
-        Checkpoints::of(disk.clone(), tag.as_ref().map_or(folder.clone(), |tag| folder.join(tag)));
+    let checkpoints = Checkpoints::of(disk.clone(), &job.data, tag.as_deref());
     let definitions = resume::definitions(job);
     // Of files there is no going on: standard input does not come again.
     let again = job.from_start || log.is_none();

@@ -20,7 +20,7 @@ use headsup_kpi::{Kpi, ShareRecord};
 use headsup_operators::WindowsError;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// Rows of KPIs, as events.
 pub const KPIS: &str = "kpis";
@@ -38,8 +38,10 @@ pub(crate) struct Publisher {
     source: String,
     generation: u64,
     topics: Vec<String>,
-    /// `source` and `id` of what topics hold already, as hashes.
+    /// Hashes of the ids of what topics hold already and is going to be said again.
     held: HashSet<u128>,
+    /// From where they hold it.
+    held_from: Positions,
     waiting: Vec<Waiting>,
     bytes: usize,
 }
@@ -76,6 +78,7 @@ impl Publisher {
         topics: &[&str],
         positions: Option<&Positions>,
     ) -> Result<Self, LogError> {
+        let source = format!("/headsup/{run}");
         let mut held = HashSet::new();
         let existing = log.topics()?;
         let existing = existing.iter().filter(|topic| topics.contains(&topic.name.as_str()));
@@ -95,27 +98,33 @@ impl Publisher {
                     next = chunk.first_offset + chunk.spans.len() as u64;
                     for index in 0..chunk.spans.len() {
                         let head: Option<Head> = serde_json::from_slice(chunk.record(index)).ok();
-                        held.extend(head.map(|head| key(&head.source, &head.id)));
+                        let ours = head.filter(|head| head.source == source);
+                        held.extend(ours.map(|head| xxh3_128(head.id.as_bytes())));
                     }
                 }
             }
         }
         Ok(Self {
-            source: format!("/headsup/{run}"),
+            source,
             generation,
             topics: existing.iter().map(|topic| topic.name.clone()).collect(),
             log,
             held,
+            held_from: positions.cloned().unwrap_or_default(),
             waiting: Vec::new(),
             bytes: 0,
         })
     }
 
-    /// Where its topics end now.
+    /// From where its topics hold what is not in the state: where they end now; or still from
+    /// before, while something that they hold has not been said again.
     ///
     /// # Errors
     /// The log cannot be read.
     pub fn positions(&self) -> Result<Positions, LogError> {
+        if !self.held.is_empty() {
+            return Ok(self.held_from.clone());
+        }
         let topics = self.log.topics()?.into_iter().filter(|topic| self.topics.contains(&topic.name));
         Ok(topics.map(|topic| (topic.name, topic.end_offsets)).collect())
     }
@@ -161,7 +170,7 @@ impl Publisher {
 
     /// An event, unless the topic has it.
     fn event(&mut self, topic: &'static str, key_of: &str, id: String, event: Value) {
-        if !self.held.is_empty() && self.held.remove(&key(&self.source, &id)) {
+        if !self.held.is_empty() && self.held.remove(&xxh3_128(id.as_bytes())) {
             return;
         }
         self.push(topic, None, key_of.to_owned(), event.to_string().into_bytes());
@@ -252,10 +261,6 @@ impl Publisher {
         self.push(PARTIALS, Some(record.share.first), String::new(), record.to_bytes()?);
         Ok(())
     }
-}
-
-fn key(source: &str, id: &str) -> u128 {
-    xxh3_128_with_seed(id.as_bytes(), xxh3_64(source.as_bytes()))
 }
 
 /// The cells of a column as JSON.

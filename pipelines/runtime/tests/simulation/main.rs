@@ -233,6 +233,16 @@ fn run(
             None => Life::begin(&world, &jobs[place]).1.map(|life| lives[place] = Some(life)),
         };
         let happened = world.happened();
+        if std::env::var_os("HEADSUP_TEST_SEED").is_some()
+            && let Some(fault) = happened
+        {
+            eprintln!(
+                "at operation {}: {fault:?} in {:?}, {:?}",
+                world.operations(),
+                jobs[place].role,
+                result.as_ref().err().map(ToString::to_string)
+            );
+        }
         planned &= happened.is_none();
         match (result, happened) {
             (_, Some(Fault::Power)) => {
@@ -283,7 +293,11 @@ fn outcome(world: &World) -> Outcome {
             .collect();
         let id = |event: &serde_json::Value| (event["source"].to_string(), event["id"].to_string());
         let ids: BTreeSet<_> = records.iter().map(id).collect();
-        assert_eq!(ids.len(), records.len(), "an event is twice in topic {topic}");
+        if ids.len() != records.len() {
+            let mut seen = BTreeSet::new();
+            let again = records.iter().find(|event| !seen.insert(id(event))).map(ToString::to_string);
+            panic!("an event is twice in topic {topic}: {again:?}");
+        }
         // Of a generation that was given up before its first checkpoint there is nothing.
         let mut texts: Vec<String> = records
             .into_iter()

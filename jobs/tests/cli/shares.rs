@@ -1,0 +1,125 @@
+//! Several processes, each over a share of the partitions, and the one that merges.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use headsup_fluvio_stand_in::StandIn;
+
+use super::ok;
+
+/// A process of the binary that goes on.
+fn start(folder: &Path, args: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_headsup"))
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary was built")
+}
+
+fn finish(child: Child) -> String {
+    let output = child.wait_with_output().expect("over");
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{:?}\n{err}", output.status);
+    err
+}
+
+/// Every row of every KPI with all its revisions, sorted; and of every table of facts but
+/// `queue`, which is of each share.
+fn rows(folder: &Path, data: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    let kpis = ["abandonment", "aht", "art", "backlog", "csat", "frt", "service_level"];
+    let kpis = kpis.map(|kpi| format!("kpi_history.{kpi}"));
+    for table in kpis.iter().map(String::as_str).chain(["contacts", "rounds", "ratings", "orders"]) {
+        let args = ["sql", "--data", data, "--format", "csv", &format!("SELECT * FROM {table}")];
+        // When the log took an event in is not the same in another log.
+        let query = if table.starts_with("kpi") {
+            args[4].to_owned()
+        } else {
+            args[4].replace('*', "* EXCEPT (known_at)")
+        };
+        let (out, _) = ok(folder, &["sql", "--data", data, "--format", "csv", &query]);
+        all.extend(out.lines().map(|line| format!("{table} {line}")));
+    }
+    all.sort();
+    all
+}
+
+/// Runs `shares` processes to the end of the log and merges what they said. With `kill` set, the
+/// first one and the merging one are killed again and again on the way.
+fn run_shares(folder: &Path, data: &str, shares: usize, kill: bool) {
+    let share = |place: usize| format!("{place}/{shares}");
+    let args = |share: &str| {
+        ["run", "--until-end", "--config", "c.toml", "--data", data, "--share", share].map(str::to_owned)
+    };
+    let begin = |share: &str| {
+        let args = args(share);
+        start(folder, &args.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    if kill {
+        for round in 0..6 {
+            let mut process = begin(&share(1));
+            std::thread::sleep(Duration::from_millis(300 + 150 * round));
+            process.kill().expect("killed, or over");
+            process.wait().expect("over");
+        }
+    }
+    let processes: Vec<Child> = (1..=shares).map(|place| begin(&share(place))).collect();
+    processes.into_iter().for_each(|process| drop(finish(process)));
+    let merge = ["merge", "--until-end", "--config", "c.toml", "--data", data];
+    if kill {
+        for round in 0..4 {
+            let mut process = start(folder, &merge);
+            std::thread::sleep(Duration::from_millis(300 + 150 * round));
+            process.kill().expect("killed, or over");
+            process.wait().expect("over");
+        }
+    }
+    let err = finish(start(folder, &merge));
+    assert!(err.contains("= applied "), "{err}");
+}
+
+fn same_however_divided(folder: &Path, import: &[&str]) {
+    std::fs::write(folder.join("e.toml"), "[store]\nflush = \"300ms\"\n").expect("written");
+    ok(folder, &[&["import", "--config", "e.toml", "--data", "embedded"], import].concat());
+    ok(folder, &["run", "--until-end", "--config", "e.toml", "--data", "embedded"]);
+    let expected = rows(folder, "embedded");
+    assert!(expected.len() > 1_000, "{}", expected.len());
+
+    let stand_in = StandIn::start().expect("a stand-in");
+    let config = format!(
+        "[log]\nurl = \"fluvio://{}\"\npartitions = 8\n[store]\nflush = \"300ms\"\n",
+        stand_in.endpoint()
+    );
+    std::fs::write(folder.join("c.toml"), config).expect("written");
+    ok(folder, &[&["import", "--config", "c.toml", "--data", "one"], import].concat());
+    ok(folder, &["run", "--until-end", "--config", "c.toml", "--data", "one"]);
+    assert!(rows(folder, "one") == expected, "one process, 8 partitions");
+    for (shares, kill) in [(2, false), (4, false), (3, true)] {
+        let data = format!("shares-{shares}");
+        run_shares(folder, &data, shares, kill);
+        assert!(rows(folder, &data) == expected, "{shares} processes, killed: {kill}");
+    }
+}
+
+#[test]
+fn a_simulated_day_is_the_same_however_it_is_divided() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    ok(folder, &["simulate", "--customers", "4000", "--days", "1", "--out", "day.jsonl"]);
+    same_however_divided(folder, &["events", "day.jsonl"]);
+}
+
+#[test]
+fn real_calls_are_the_same_however_they_are_divided() {
+    let Some(data) = std::env::var_os("HEADSUP_TEST_DATA") else {
+        eprintln!("HEADSUP_TEST_DATA is not set: real data left out");
+        return;
+    };
+    let calls = PathBuf::from(data).join("bank_calls/01_January.tsv.gz");
+    let folder = tempfile::tempdir().expect("a folder");
+    same_however_divided(folder.path(), &["bank-calls", &calls.display().to_string()]);
+}
