@@ -10,6 +10,7 @@ mod kpis;
 mod merge;
 mod output;
 mod quarantine;
+mod recompute;
 mod run;
 mod simulate;
 mod sql;
@@ -57,6 +58,8 @@ enum Command {
     Sql(sql::SqlArgs),
     /// List, check and recompute KPIs
     Kpi(kpi::KpiArgs),
+    /// Heal facts and KPIs with what came too late
+    Recompute(recompute::RecomputeArgs),
     /// List, show and put back records that were set aside
     Quarantine(quarantine::QuarantineArgs),
     /// Make the tables in ClickHouse, and look what is in them
@@ -164,6 +167,7 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Sql(args) => sql::sql(&args),
         Command::Kpi(args) => kpi::kpi(&args),
+        Command::Recompute(args) => recompute::recompute(&args),
         Command::Quarantine(args) => quarantine::quarantine(&args),
         Command::Clickhouse(args) => clickhouse::clickhouse(&args),
         Command::Config => output::print(Config::sample()),

@@ -148,11 +148,7 @@ impl Checkpoints {
     /// # Errors
     /// No permission.
     pub fn clear(&self) -> Result<(), CheckpointError> {
-        let removed = remove_all(&*self.disk, &self.folder);
-        if removed.map_err(io_error("remove", &self.folder))? {
-            self.disk.sync_folder(&self.folder).map_err(io_error("force to disk", &self.folder))?;
-        }
-        Ok(())
+        remove_all(&*self.disk, &self.folder).map_err(io_error("remove", &self.folder))
     }
 
     fn path(&self, number: u64) -> PathBuf {

@@ -178,13 +178,14 @@ pub fn replace(disk: &dyn Disk, path: &Path, parts: &[&[u8]]) -> io::Result<()> 
     path.parent().map_or(Ok(()), |folder| disk.sync_folder(folder))
 }
 
-/// Removes a file, or a folder with all it holds; that there is none is no error.
+/// Removes all files below a folder, so that they do not come back; that there is none is no
+/// error.
 ///
 /// # Errors
 /// No permission.
-pub fn remove_all(disk: &dyn Disk, folder: &Path) -> io::Result<bool> {
+pub fn remove_all(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
     let entries = match disk.list(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?,
     };
     for (path, is_folder) in entries {
@@ -194,5 +195,5 @@ pub fn remove_all(disk: &dyn Disk, folder: &Path) -> io::Result<bool> {
             disk.remove(&path)?;
         }
     }
-    Ok(true)
+    disk.sync_folder(folder)
 }

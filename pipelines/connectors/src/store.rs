@@ -147,17 +147,23 @@ impl Store {
         next: u64,
         rows: BTreeMap<String, u64>,
     ) -> Result<(), StoreError> {
+        let mut touched = BTreeSet::new();
         for folder in folders {
             walk(&*self.disk, &self.root.join(folder), &mut |path, name| {
                 let number = name.trim_start_matches('.').strip_prefix(&self.prefix);
                 let number = number.and_then(|rest| rest.split('.').next()).map(str::parse::<u64>);
                 match number {
                     Some(Ok(number)) if number >= next || name.ends_with(".partial") => {
+                        touched.extend(path.parent().map(Path::to_owned));
                         self.disk.remove(&path).map_err(io_error("remove", &path))
                     }
                     _ => Ok(()),
                 }
             })?;
+        }
+        // Their numbers are going to be given to others: they must not come back.
+        for folder in touched {
+            self.disk.sync_folder(&folder).map_err(io_error("force to disk", &folder))?;
         }
         (self.next, self.rows) = (next, rows);
         Ok(())

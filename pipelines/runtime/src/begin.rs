@@ -7,6 +7,7 @@ use headsup_connectors::{CheckpointError, Checkpoints, Claim, Disk, EventLog, St
 
 use crate::board::Board;
 use crate::core::{Core, Role};
+use crate::heal;
 use crate::publish::{KPIS, PARTIALS, Publisher, QUARANTINE};
 use crate::resume::{self, Checkpoint, Snapshot, TABLES};
 use crate::run::{Job, RunError};
@@ -38,6 +39,9 @@ pub fn begin(
 ) -> Result<Begun, RunError> {
     let run = job.role.name();
     let mut claim = Claim::take(disk.clone(), &job.data, &run)?;
+    if job.role == Role::All {
+        heal::finish_swap(&**disk, &job.data)?;
+    }
     let tag = job.role.tag();
     let checkpoints = Checkpoints::of(disk.clone(), &job.data, tag.as_deref());
     let definitions = resume::definitions(job);

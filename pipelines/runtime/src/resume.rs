@@ -127,22 +127,55 @@ pub(crate) fn load(
     definitions: &BTreeMap<String, String>,
     ends: &BTreeMap<String, u64>,
 ) -> Result<Option<(PathBuf, Checkpoint)>, CheckpointError> {
+    let Some((path, checkpoint)) = newest(checkpoints)? else {
+        return Ok(None);
+    };
+    if checkpoint.snapshot.ended
+        && (checkpoint.snapshot.positions != *ends || checkpoint.definitions != *definitions)
+    {
+        return Ok(None);
+    }
+    must_be_of(&path, &checkpoint, definitions)?;
+    Ok(Some((path, checkpoint)))
+}
+
+/// The newest checkpoint, if there is one, of a run that goes on or has ended.
+///
+/// # Errors
+/// A file that is not what was written, of another format, or of other definitions.
+pub(crate) fn of_definitions(
+    checkpoints: &Checkpoints,
+    definitions: &BTreeMap<String, String>,
+) -> Result<Option<Checkpoint>, CheckpointError> {
+    let Some((path, checkpoint)) = newest(checkpoints)? else {
+        return Ok(None);
+    };
+    must_be_of(&path, &checkpoint, definitions)?;
+    Ok(Some(checkpoint))
+}
+
+fn newest(checkpoints: &Checkpoints) -> Result<Option<(PathBuf, Checkpoint)>, CheckpointError> {
     let Some((path, format, contents)) = checkpoints.newest(&[1, FORMAT])? else {
         return Ok(None);
     };
     let checkpoint = Checkpoint::unpack(format, &contents)
         .map_err(|error| CheckpointError::Damaged { path: path.clone(), problem: error.to_string() })?;
+    Ok(Some((path, checkpoint)))
+}
+
+fn must_be_of(
+    path: &Path,
+    checkpoint: &Checkpoint,
+    definitions: &BTreeMap<String, String>,
+) -> Result<(), CheckpointError> {
     let was = &checkpoint.definitions;
-    if checkpoint.snapshot.ended && (checkpoint.snapshot.positions != *ends || was != definitions) {
-        return Ok(None);
-    }
     let changed = |name: &&String| was.get(*name) != definitions.get(*name);
     let names: std::collections::BTreeSet<&String> = was.keys().chain(definitions.keys()).collect();
     let changed: Vec<String> = names.into_iter().filter(changed).cloned().collect();
     if !changed.is_empty() {
-        return Err(CheckpointError::Other { path, changed });
+        return Err(CheckpointError::Other { path: path.to_owned(), changed });
     }
-    Ok(Some((path, checkpoint)))
+    Ok(())
 }
 
 /// Puts what was known at the checkpoint back on the board: counters, and the newest
