@@ -22,6 +22,12 @@ pub(crate) struct Mistake {
 /// Reads `line` with texts unescaped into `arena`.
 pub(crate) fn parse<'a>(line: &[u8], arena: &'a mut String) -> Result<Raw<'a>, Mistake> {
     arena.clear();
+    if nested(line) > NESTED_MAX {
+        return Err(Mistake {
+            reason: Reason::NotJson,
+            detail: format!("arrays and objects within each other, more than {NESTED_MAX} deep"),
+        });
+    }
     let envelope: Envelope<'_> = sonic_rs::from_slice(line).map_err(|error| Mistake {
         reason: Reason::NotJson,
         // The library's message has more lines, which show the input again.
@@ -88,6 +94,30 @@ pub(crate) fn parse<'a>(line: &[u8], arena: &'a mut String) -> Result<Raw<'a>, M
         raw.set(place, arena[range].as_bytes());
     }
     Ok(raw)
+}
+
+/// How deep arrays and objects may be within each other. The parser skips what nobody reads with
+/// a call for each, without a limit of its own, so a line of brackets would end the process.
+const NESTED_MAX: usize = 128;
+
+/// How deep arrays and objects are within each other, outside of strings.
+fn nested(line: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0usize, 0);
+    let mut bytes = line.iter();
+    let mut in_string = false;
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => drop(bytes.next()),
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 fn present<'v, 'a>(value: &'v Option<LazyValue<'a>>) -> Option<&'v LazyValue<'a>> {
