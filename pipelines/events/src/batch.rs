@@ -116,6 +116,13 @@ pub struct SavedEvent {
     flags: Vec<(u8, bool)>,
 }
 
+impl SavedEvent {
+    /// When it happened, and when it was known, in ms since the Unix epoch.
+    pub fn times_ms(&self) -> [i64; 2] {
+        [self.time_ms, self.known_ms]
+    }
+}
+
 impl EventBatch {
     /// A row by itself.
     pub fn save(&self, row: usize) -> SavedEvent {

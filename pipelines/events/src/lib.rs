@@ -8,6 +8,9 @@
 //! `scan` is the fast path of the parser, `strict` the one that explains mistakes.
 
 mod batch;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod both;
 mod chunk;
 mod decode;
 mod model;
