@@ -64,7 +64,7 @@ pub struct EmbeddedLog {
 #[derive(Debug, Clone)]
 pub struct EmbeddedOptions {
     /// About how many bytes of values a stored batch has at most, and so a chunk that is read
-    /// (default 1 MiB).
+    /// (default 1 MiB; at most [`RECORD_BYTES_MAX`]).
     pub batch_bytes: usize,
     /// zstd level of the stored batches (default 1; negative ones are faster and larger).
     pub zstd_level: i32,
@@ -95,6 +95,8 @@ impl EmbeddedLog {
     /// the folder holds something else or a later version, or I/O.
     pub fn open(path: impl AsRef<Path>, options: EmbeddedOptions) -> Result<Self, LogError> {
         let path = path.as_ref();
+        let options =
+            EmbeddedOptions { batch_bytes: options.batch_bytes.min(RECORD_BYTES_MAX), ..options };
         fs::create_dir_all(path).map_err(io_error("create the folder", path))?;
         // Looked at before anything is written: a mistyped path must not put files into someone's
         // folder.
@@ -205,6 +207,13 @@ impl EventLog for EmbeddedLog {
             unpacker,
         }))
     }
+}
+
+/// A stored batch with first offset 0, for `pipelines/fuzz`.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn unpack_stored(value: &[u8]) -> Result<Chunk, String> {
+    unpack(value, 0, &mut zstd::bulk::Decompressor::new().map_err(|error| error.to_string())?)
 }
 
 struct Shared {
@@ -565,6 +574,9 @@ fn recover(topics: &Keyspace, batches: &Keyspace) -> Result<BTreeMap<String, Arc
                 ));
             }
         };
+        if count > PARTITIONS_MAX || id == u32::MAX {
+            return Err(damaged(0, format!("the topic's entry says {count} partitions and id {id}")));
+        }
         let mut partitions = Vec::new();
         for partition in 0..count {
             let all = batch_key(id, partition, 0)..=batch_key(id, partition, u64::MAX);
@@ -580,8 +592,9 @@ fn recover(topics: &Keyspace, batches: &Keyspace) -> Result<BTreeMap<String, Arc
                         offset: first,
                         problem,
                     })?;
+                    let end = first.checked_add(header.records as u64);
                     Progress {
-                        end: first + header.records as u64,
+                        end: end.ok_or_else(|| damaged(partition, "its offsets overflow".into()))?,
                         last_appended_at_ms: header.appended_at_ms,
                     }
                 }

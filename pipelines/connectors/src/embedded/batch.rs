@@ -3,7 +3,7 @@
 use arrow::buffer::Buffer;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::storage;
+use super::{RECORD_BYTES_MAX, storage};
 use crate::log::{Chunk, LogError, Record};
 
 /// Records as they are stored together.
@@ -23,6 +23,8 @@ const BATCH_VERSION: u8 = 1;
 const CODEC_NONE: u8 = 0;
 const CODEC_ZSTD: u8 = 1;
 const HEADER_BYTES: usize = 32;
+/// The most a batch unpacks to: one record of the largest size, or several up to that.
+const BODY_BYTES_MAX: usize = RECORD_BYTES_MAX + 16;
 
 impl Batch {
     pub(super) fn push(&mut self, record: &Record<'_>) {
@@ -84,8 +86,8 @@ impl BatchHeader {
         if head[0] != BATCH_VERSION {
             return Err(format!("a batch is of version {}, this program reads {BATCH_VERSION}", head[0]));
         }
-        let u32_at = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("4 bytes"));
-        let u64_at = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("8 bytes"));
+        let u32_at = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
         if u64_at(24) != xxh3_64_with_seed(body, xxh3_64(&head[..24])) {
             return Err("a batch does not match its checksum".into());
         }
@@ -107,6 +109,9 @@ pub(super) fn unpack(
     let header = BatchHeader::read(value)?;
     let lens_bytes = 8 * header.records;
     let body_bytes = lens_bytes + header.values_bytes + header.keys_bytes;
+    if body_bytes > BODY_BYTES_MAX {
+        return Err(format!("a batch says it unpacks to {body_bytes} bytes; none has over {BODY_BYTES_MAX}"));
+    }
     let packed = &value[HEADER_BYTES..];
     let body = match header.codec {
         CODEC_NONE => packed.to_vec(),
@@ -116,13 +121,14 @@ pub(super) fn unpack(
     if body.len() != body_bytes {
         return Err(format!("a batch unpacks to {} bytes instead of {body_bytes}", body.len()));
     }
-    let mut end = 0;
+    let mut end = 0u32;
     let mut spans = Vec::with_capacity(header.records);
     for len in body[..4 * header.records].as_chunks::<4>().0 {
         let start = end;
-        end += u32::from_le_bytes(*len);
+        end = end.saturating_add(u32::from_le_bytes(*len));
         spans.push((start, end));
     }
+    // So each of them ends within, too: a sum that has grown too large stays so.
     if end as usize != header.values_bytes {
         return Err(format!("a batch's records add up to {end} bytes instead of {}", header.values_bytes));
     }
@@ -189,6 +195,32 @@ mod tests {
                 assert!(unpack(&stored[..at], 0, &mut unpacker).is_err(), "cut at {at}");
             }
         }
+    }
+
+    /// With a checksum that fits, so that what the header says is believed.
+    fn stored(records: u32, values_bytes: u32, keys_bytes: u32, codec: u8, body: &[u8]) -> Vec<u8> {
+        let mut value = vec![BATCH_VERSION, codec, 0, 0];
+        value.extend_from_slice(&records.to_le_bytes());
+        value.extend_from_slice(&5i64.to_le_bytes());
+        value.extend_from_slice(&values_bytes.to_le_bytes());
+        value.extend_from_slice(&keys_bytes.to_le_bytes());
+        value.extend_from_slice(&xxh3_64_with_seed(body, xxh3_64(&value)).to_le_bytes());
+        value.extend_from_slice(body);
+        value
+    }
+
+    #[test]
+    fn a_batch_that_lies_about_its_size_is_refused() {
+        let mut unpacker = zstd::bulk::Decompressor::new().unwrap();
+        let mut problem = |value: &[u8]| unpack(value, 0, &mut unpacker).err().unwrap_or_default();
+        // As much as the fields can say: 42 GB that would be allocated before anything is unpacked.
+        let packed = zstd::bulk::compress(b"", 1).unwrap();
+        let huge = stored(u32::MAX, u32::MAX, u32::MAX, CODEC_ZSTD, &packed);
+        assert!(problem(&huge).contains("none has over"), "{}", problem(&huge));
+        // Lengths that add up to those stated only if the sum overflows.
+        let lens = [u32::MAX, 5, 0, 0].map(u32::to_le_bytes).concat();
+        let wrapped = stored(2, 4, 0, CODEC_NONE, &[&lens, b"abcd".as_slice()].concat());
+        assert!(problem(&wrapped).contains("add up to"), "{}", problem(&wrapped));
     }
 
     #[test]
