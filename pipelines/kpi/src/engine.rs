@@ -19,7 +19,7 @@ use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::EmitTo;
 use headsup_operators::facts::Table;
-use headsup_operators::{Windows, WindowsError, pack, unpack};
+use headsup_operators::{Bytes, Copied, Windows, WindowsError, pack, unpack};
 use serde::{Deserialize, Serialize};
 
 use crate::definition::{Cell, Kpi};
@@ -55,11 +55,11 @@ struct Shown {
 /// The state as it is saved.
 #[derive(Serialize, Deserialize)]
 struct Saved {
-    pending: Vec<u8>,
+    pending: Bytes,
     /// Per partial its pane and sequence; their keys and states are the batches of
     /// `columns`.
     partials: Vec<(i64, u64)>,
-    columns: Vec<u8>,
+    columns: Bytes,
     /// How many columns the state of each aggregate has.
     widths: Vec<usize>,
     windows: BTreeMap<i64, Shown>,
@@ -130,28 +130,34 @@ impl Windows for KpiWindows {
         self.refused
     }
 
-    fn save(&self) -> Result<Vec<u8>, WindowsError> {
-        let partials =
-            || self.panes.iter().flat_map(|(pane, partials)| partials.iter().map(move |p| (pane, p)));
-        let columns = partials().map(|(_, partial)| partial.columns()).collect::<Result<Vec<_>>>()?;
-        let saved = Saved {
-            pending: self.gather.save()?,
-            partials: partials().map(|(&pane, partial)| (pane, partial.sequence)).collect(),
-            columns: pack(&columns)?,
-            widths: partials().next().map_or(vec![], |(_, p)| p.states.iter().map(Vec::len).collect()),
-            windows: self.windows.clone(),
-            now_ms: self.now_ms,
-            sequence: self.sequence,
-            refused: self.refused,
-        };
-        Ok(postcard::to_stdvec(&saved)?)
+    fn save(&self) -> Copied {
+        let pending = self.gather.save();
+        let panes = self.panes.clone();
+        let windows = self.windows.clone();
+        let (now_ms, sequence, refused) = (self.now_ms, self.sequence, self.refused);
+        Copied::new(move || {
+            let partials =
+                || panes.iter().flat_map(|(&pane, partials)| partials.iter().map(move |p| (pane, p)));
+            let columns = partials().map(|(_, partial)| partial.columns()).collect::<Result<Vec<_>>>()?;
+            let saved = Saved {
+                pending: Bytes(pending.pack()?),
+                partials: partials().map(|(pane, partial)| (pane, partial.sequence)).collect(),
+                columns: Bytes(pack(&columns)?),
+                widths: partials().next().map_or(vec![], |(_, p)| p.states.iter().map(Vec::len).collect()),
+                windows,
+                now_ms,
+                sequence,
+                refused,
+            };
+            Ok(postcard::to_stdvec(&saved)?)
+        })
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), WindowsError> {
         let saved: Saved = postcard::from_bytes(saved)?;
-        self.gather.restore(&saved.pending)?;
+        self.gather.restore(&saved.pending.0)?;
         self.panes.clear();
-        for ((pane, sequence), batch) in saved.partials.into_iter().zip(unpack(&saved.columns)?) {
+        for ((pane, sequence), batch) in saved.partials.into_iter().zip(unpack(&saved.columns.0)?) {
             let Some(partial) = Partial::of_columns(&self.kpi, batch.columns(), batch.num_rows())? else {
                 return Err(format!("a state of another KPI than {}", self.kpi.name).into());
             };

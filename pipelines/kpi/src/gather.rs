@@ -8,7 +8,7 @@ use arrow::compute::{concat_batches, filter_record_batch, take_arrays};
 use arrow::datatypes::Int64Type;
 use datafusion::error::Result;
 use headsup_operators::facts::Table;
-use headsup_operators::{WindowsError, pack, unpack};
+use headsup_operators::{Copied, WindowsError, pack, unpack};
 
 use crate::definition::{Kpi, Step};
 
@@ -97,11 +97,12 @@ impl Gather {
     }
 
     /// The facts, for a checkpoint.
-    pub fn save(&self) -> Result<Vec<u8>, WindowsError> {
-        match self.pending.as_slice() {
+    pub fn save(&self) -> Copied {
+        let pending = self.pending.clone();
+        Copied::new(move || match pending.as_slice() {
             [] => Ok(Vec::new()),
-            [first, ..] => Ok(pack(&[concat_batches(&first.schema(), &self.pending)?])?),
-        }
+            [first, ..] => Ok(pack(&[concat_batches(&first.schema(), &pending)?])?),
+        })
     }
 
     /// Goes on from what [`Gather::save`] has saved.

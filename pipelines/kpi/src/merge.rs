@@ -272,7 +272,7 @@ impl Merge {
             Ok((key.clone(), pack(std::slice::from_ref(batch))?))
         };
         let saved = Saved {
-            windows: self.windows.iter().map(Windows::save).collect::<Result<_, _>>()?,
+            windows: self.windows.iter().map(|windows| windows.save().pack()).collect::<Result<_, _>>()?,
             shares: self.shares.iter().map(|(share, progress)| (share.clone(), *progress)).collect(),
             former: self.former.clone(),
             waiting: self.waiting.iter().map(waiting).collect::<Result<_, WindowsError>>()?,

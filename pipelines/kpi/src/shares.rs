@@ -12,7 +12,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::error::Result;
 use headsup_operators::facts::Table;
-use headsup_operators::{Windows, WindowsError, pack, unpack};
+use headsup_operators::{Bytes, Copied, Windows, WindowsError, pack, unpack};
 use serde::{Deserialize, Serialize};
 
 use crate::definition::Kpi;
@@ -40,10 +40,10 @@ pub(super) const HEADER: usize = 3;
 /// The state as it is saved.
 #[derive(Serialize, Deserialize)]
 struct Saved {
-    pending: Vec<u8>,
+    pending: Bytes,
     /// Pane and facts of each batch of `columns`.
     panes: Vec<(i64, u64)>,
-    columns: Vec<u8>,
+    columns: Bytes,
     now_ms: Option<i64>,
 }
 
@@ -127,29 +127,34 @@ impl Windows for KpiPartials {
         0
     }
 
-    fn save(&self) -> Result<Vec<u8>, WindowsError> {
-        let partials = || {
-            self.panes.iter().flat_map(|(&pane, (facts, partials))| {
-                let counts = std::iter::once(*facts).chain(std::iter::repeat(0));
-                partials.iter().zip(counts).map(move |(partial, facts)| (pane, facts, partial))
-            })
-        };
-        let columns = partials().map(|(.., partial)| partial.columns()).collect::<Result<Vec<_>>>()?;
-        let saved = Saved {
-            pending: self.gather.save()?,
-            panes: partials().map(|(pane, facts, _)| (pane, facts)).collect(),
-            columns: pack(&columns)?,
-            now_ms: self.now_ms,
-        };
-        Ok(postcard::to_stdvec(&saved)?)
+    fn save(&self) -> Copied {
+        let pending = self.gather.save();
+        let panes = self.panes.clone();
+        let now_ms = self.now_ms;
+        Copied::new(move || {
+            let partials = || {
+                panes.iter().flat_map(|(&pane, (facts, partials))| {
+                    let counts = std::iter::once(*facts).chain(std::iter::repeat(0));
+                    partials.iter().zip(counts).map(move |(partial, facts)| (pane, facts, partial))
+                })
+            };
+            let columns = partials().map(|(.., partial)| partial.columns()).collect::<Result<Vec<_>>>()?;
+            let saved = Saved {
+                pending: Bytes(pending.pack()?),
+                panes: partials().map(|(pane, facts, _)| (pane, facts)).collect(),
+                columns: Bytes(pack(&columns)?),
+                now_ms,
+            };
+            Ok(postcard::to_stdvec(&saved)?)
+        })
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), WindowsError> {
         let saved: Saved = postcard::from_bytes(saved)?;
-        self.gather.restore(&saved.pending)?;
+        self.gather.restore(&saved.pending.0)?;
         self.now_ms = saved.now_ms;
         self.panes.clear();
-        for ((pane, facts), batch) in saved.panes.into_iter().zip(unpack(&saved.columns)?) {
+        for ((pane, facts), batch) in saved.panes.into_iter().zip(unpack(&saved.columns.0)?) {
             let Some(partial) = Partial::of_columns(&self.kpi, batch.columns(), batch.num_rows())? else {
                 return Err(format!("a state of another KPI than {}", self.kpi.name).into());
             };

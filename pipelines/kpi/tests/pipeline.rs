@@ -117,10 +117,10 @@ fn run_refusing(
     let longest = partitions.iter().map(Vec::len).max().unwrap_or(0);
     for (round, begin) in (0..longest).step_by(cut).enumerate() {
         if round % lives == lives - 1 {
-            let saved = pipeline.save().expect("saved");
+            let saved = pipeline.save().pack().expect("saved");
             pipeline = fresh();
             pipeline.restore(&saved).expect("restored");
-            assert_eq!(pipeline.save().expect("saved").len(), saved.len());
+            assert_eq!(pipeline.save().pack().expect("saved").len(), saved.len());
             for (place, lines) in partitions.iter().enumerate() {
                 if begin >= lines.len() {
                     pipeline.end(place);
@@ -417,7 +417,7 @@ fn shares_say(
         let longest = mine.iter().map(Vec::len).max().unwrap_or(0);
         for (round, begin) in (0..=longest).step_by(cut).enumerate() {
             if round % 5 == 4 {
-                let saved = pipeline.save().expect("saved");
+                let saved = pipeline.save().pack().expect("saved");
                 pipeline = fresh();
                 pipeline.restore(&saved).expect("restored");
                 for (place, lines) in mine.iter().enumerate() {

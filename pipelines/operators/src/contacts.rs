@@ -13,6 +13,7 @@ use headsup_events::{EventBatch, EventType, Flag, Number, Role, Text};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::chunks::Chunks;
 use crate::facts::{Rows, Table};
 
 /// When a conversation that does not end by itself is given up. All in ms.
@@ -65,15 +66,13 @@ pub enum Applied {
 }
 
 /// The state of all conversations that are open or not yet forgotten.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Contacts {
-    #[serde(skip)]
     limits: ContactLimits,
     names: Names,
     /// What stands for each conversation, and its place in `conversations`.
-    #[serde(skip)]
     index: HashTable<(u128, u32)>,
-    conversations: Vec<Conversation>,
+    conversations: Conversations,
     free: Vec<u32>,
     /// When to look at a conversation again: not after it is due, but maybe
     /// before, in which case it goes back with the right time.
@@ -82,11 +81,44 @@ pub struct Contacts {
     queue: Option<Queue>,
 }
 
+/// What one event changes should not make many others be copied.
+type Conversations = Chunks<Conversation, 64>;
+
+/// What [`Contacts::save`] gives: [`SavedContacts`] without what follows from the rest.
+#[derive(Debug)]
+pub struct CopiedContacts {
+    names: Vec<Box<str>>,
+    conversations: Conversations,
+    free: Vec<u32>,
+    queue: Option<Queue>,
+}
+
+/// The state as it is saved.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SavedContacts {
+    names: Vec<Box<str>>,
+    conversations: Conversations,
+    free: Vec<u32>,
+    timers: Vec<Reverse<(i64, u32)>>,
+    queue: Option<Queue>,
+}
+
+impl From<CopiedContacts> for SavedContacts {
+    fn from(copied: CopiedContacts) -> Self {
+        let CopiedContacts { names, conversations, free, queue } = copied;
+        let timers = conversations.iter().enumerate();
+        let timer = |(slot, conversation): (usize, &Conversation)| {
+            conversation.timer_ms.map(|at_ms| Reverse((at_ms, slot as u32)))
+        };
+        let timers = timers.filter_map(timer).collect();
+        Self { names, conversations, free, timers, queue }
+    }
+}
+
 /// A shop, channel, skill, agent, … as a number. 0 is none.
 type Name = u32;
 
-#[derive(Debug, Default, Clone, Serialize, Deserialize)]
-#[serde(from = "Vec<Box<str>>", into = "Vec<Box<str>>")]
+#[derive(Debug, Default)]
 struct Names {
     texts: Vec<Box<str>>,
     /// The Arrow view of each text that came in an event and is short enough to be
@@ -105,12 +137,6 @@ impl From<Vec<Box<str>>> for Names {
             names.number(text);
         }
         names
-    }
-}
-
-impl From<Names> for Vec<Box<str>> {
-    fn from(names: Names) -> Self {
-        names.texts
     }
 }
 
@@ -162,7 +188,7 @@ enum Phase {
     Over,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Conversation {
     /// Stands for the id: see [`Contacts::key`].
     key: u128,
@@ -170,6 +196,10 @@ struct Conversation {
     phase: Phase,
     /// When to look again, if nothing happens until then.
     due_ms: i64,
+    /// When its timer fires; `None` of one that is forgotten. Here too because timers would
+    /// take long to copy.
+    #[serde(skip)]
+    timer_ms: Option<i64>,
     contact: Contact,
 }
 
@@ -238,16 +268,27 @@ impl Contacts {
             limits,
             names: Names::new(),
             index: HashTable::new(),
-            conversations: Vec::new(),
+            conversations: Chunks::default(),
             free: Vec::new(),
             timers: BinaryHeap::new(),
             queue: queue.then(Queue::default),
         }
     }
 
+    /// The state, for a checkpoint.
+    pub fn save(&self) -> CopiedContacts {
+        CopiedContacts {
+            names: self.names.texts.clone(),
+            conversations: self.conversations.clone(),
+            free: self.free.clone(),
+            queue: self.queue.clone(),
+        }
+    }
+
     /// Goes on from a saved state, which has all but the limits and the index.
-    pub fn restore(&mut self, saved: Self) {
-        let Self { names, conversations, free, timers, queue, .. } = saved;
+    pub fn restore(&mut self, saved: SavedContacts) {
+        let SavedContacts { names, mut conversations, free, timers, mut queue } = saved;
+        queue.iter_mut().for_each(|queue| queue.counted = Vec::new());
         let forgotten: BTreeSet<u32> = free.iter().copied().collect();
         self.index = HashTable::with_capacity(conversations.len());
         for (slot, conversation) in conversations.iter().enumerate() {
@@ -256,15 +297,11 @@ impl Contacts {
                 self.index.insert_unique(key as u64, (key, slot), |entry| entry.0 as u64);
             }
         }
-        *self = Self {
-            limits: self.limits,
-            index: std::mem::take(&mut self.index),
-            names,
-            conversations,
-            free,
-            timers,
-            queue,
-        };
+        for &Reverse((at_ms, slot)) in &timers {
+            conversations.get_mut(slot as usize).timer_ms = Some(at_ms);
+        }
+        (self.names, self.timers) = (names.into(), timers.into());
+        (self.conversations, self.free, self.queue) = (conversations, free, queue);
     }
 
     /// What a conversation is found by: a 128-bit hash (XXH3) of its id. Of a billion
@@ -295,12 +332,13 @@ impl Contacts {
     ) -> Applied {
         let kind = events.kind(row);
         let time_ms = events.time_ms(row);
-        let slot = match place.filter(|&slot| self.conversations[slot as usize].key == key) {
+        let slot = match place.filter(|&slot| self.conversations.get(slot as usize).key == key) {
             Some(slot) => slot,
             None => self.find_or_begin(key, events, row, now_ms),
         };
         let Self { names, conversations, queue, limits, .. } = self;
-        let conversation = &mut conversations[slot as usize];
+        let conversation = conversations.get_mut(slot as usize);
+        let before = conversation.standing();
         if conversation.phase == Phase::Over {
             if late && kind != EventType::ConversationRated {
                 return Applied::TooLate;
@@ -428,7 +466,7 @@ impl Contacts {
             _ => {}
         }
         if let Some(queue) = queue {
-            queue.follow(slot, conversation);
+            queue.follow(slot, before, conversation.standing());
         }
         conversation.due_ms = conversation.due(limits, now_ms);
         Applied::Yes
@@ -451,11 +489,21 @@ impl Contacts {
         names.update(&mut contact.channel, events, Text::Channel, row);
         contact.origin = Names::INBOUND;
         let id = events.text(Text::Subject, row).into();
-        let conversation = Conversation { key, id, phase: Phase::Open, due_ms: now_ms, contact };
         // What can only follow a contact that has been forgotten does not begin one.
+        let phase = match events.kind(row) {
+            EventType::ConversationRated
+            | EventType::ConversationLabelled
+            | EventType::ConversationWrapped => Phase::Over,
+            _ => Phase::Open,
+        };
+        let ContactLimits { idle_ms, served_ms, queue_ms, wrap_ms, linger_ms } = *limits;
+        let soonest_ms = idle_ms.min(served_ms).min(queue_ms).min(wrap_ms).min(linger_ms).max(1);
+        let timer_ms = now_ms.saturating_add(soonest_ms);
+        let conversation =
+            Conversation { key, id, phase, due_ms: now_ms, timer_ms: Some(timer_ms), contact };
         let slot = match free.pop() {
             Some(slot) => {
-                conversations[slot as usize] = conversation;
+                *conversations.get_mut(slot as usize) = conversation;
                 slot
             }
             None => {
@@ -463,16 +511,8 @@ impl Contacts {
                 conversations.len() as u32 - 1
             }
         };
-        if matches!(
-            events.kind(row),
-            EventType::ConversationRated | EventType::ConversationLabelled | EventType::ConversationWrapped
-        ) {
-            conversations[slot as usize].phase = Phase::Over;
-        }
         index.insert_unique(key as u64, (key, slot), |entry| entry.0 as u64);
-        let ContactLimits { idle_ms, served_ms, queue_ms, wrap_ms, linger_ms } = *limits;
-        let soonest_ms = idle_ms.min(served_ms).min(queue_ms).min(wrap_ms).min(linger_ms).max(1);
-        timers.push(Reverse((now_ms.saturating_add(soonest_ms), slot)));
+        timers.push(Reverse((timer_ms, slot)));
         slot
     }
 
@@ -488,35 +528,38 @@ impl Contacts {
             return false;
         };
         let Self { names, conversations, queue, limits, .. } = self;
-        let conversation = &mut conversations[slot as usize];
-        let mut changed = false;
-        if conversation.due_ms <= at_ms {
-            changed = true;
-            match conversation.phase {
-                Phase::Over => {
-                    if let Ok(entry) = self.index.find_entry(conversation.key as u64, |other| other.1 == slot)
-                    {
-                        entry.remove();
-                    }
-                    conversation.key = 0;
-                    conversation.id = "".into();
-                    conversation.contact = Contact::default();
-                    self.free.push(slot);
-                    return false;
-                }
-                Phase::Wrapping => {
-                    let closed = conversation.contact.closed_ms.unwrap_or(at_ms);
-                    conversation.end(End::Closed, closed, names, facts);
-                }
-                Phase::Open => conversation.end(End::Idle, at_ms, names, facts),
-            }
-            if let Some(queue) = queue {
-                queue.follow(slot, conversation);
-            }
-            conversation.due_ms = at_ms.saturating_add(limits.linger_ms).max(at_ms + 1);
+        let conversation = conversations.get_mut(slot as usize);
+        if conversation.due_ms > at_ms {
+            conversation.timer_ms = Some(conversation.due_ms);
+            self.timers.push(Reverse((conversation.due_ms, slot)));
+            return false;
         }
+        let before = conversation.standing();
+        match conversation.phase {
+            Phase::Over => {
+                if let Ok(entry) = self.index.find_entry(conversation.key as u64, |other| other.1 == slot) {
+                    entry.remove();
+                }
+                conversation.key = 0;
+                conversation.id = "".into();
+                conversation.contact = Contact::default();
+                conversation.timer_ms = None;
+                self.free.push(slot);
+                return false;
+            }
+            Phase::Wrapping => {
+                let closed = conversation.contact.closed_ms.unwrap_or(at_ms);
+                conversation.end(End::Closed, closed, names, facts);
+            }
+            Phase::Open => conversation.end(End::Idle, at_ms, names, facts),
+        }
+        if let Some(queue) = queue {
+            queue.follow(slot, before, conversation.standing());
+        }
+        conversation.due_ms = at_ms.saturating_add(limits.linger_ms).max(at_ms.saturating_add(1));
+        conversation.timer_ms = Some(conversation.due_ms);
         self.timers.push(Reverse((conversation.due_ms, slot)));
-        changed
+        true
     }
 
     /// Whether the queue is being followed and anybody is in it or being served.
@@ -623,6 +666,19 @@ impl Conversation {
         };
     }
 
+    /// What it counts as in the queue, and where.
+    #[inline]
+    fn standing(&self) -> Option<(Group, Standing)> {
+        let contact = &self.contact;
+        let standing = match (self.phase, contact.waiting_since_ms, contact.accepted_ms) {
+            (Phase::Over, ..) => return None,
+            (_, Some(since), _) => Standing::Waiting(since),
+            (_, None, Some(_)) => Standing::Served,
+            (_, None, None) => return None,
+        };
+        Some(((contact.shop, contact.channel, contact.skill), standing))
+    }
+
     /// When it is given up, or forgotten, if nothing more happens.
     fn due(&self, limits: &ContactLimits, now_ms: i64) -> i64 {
         let contact = &self.contact;
@@ -717,9 +773,9 @@ impl Conversation {
 }
 
 /// Who waits for whom, and who is being served, now.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 struct Queue {
-    /// Per conversation, by its place: what it counts as.
+    /// What each conversation counts as, in checkpoints of format 1; it says that itself.
     counted: Vec<Option<(Group, Standing)>>,
     groups: std::collections::BTreeMap<Group, Counts>,
     agents: std::collections::BTreeMap<Box<str>, i64>,
@@ -734,7 +790,7 @@ enum Standing {
     Served,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 struct Counts {
     waiting: BTreeSet<(i64, u32)>,
     served: i64,
@@ -743,19 +799,8 @@ struct Counts {
 }
 
 impl Queue {
-    fn follow(&mut self, slot: u32, conversation: &Conversation) {
-        let contact = &conversation.contact;
-        let standing = match (conversation.phase, contact.waiting_since_ms, contact.accepted_ms) {
-            (Phase::Over, ..) => None,
-            (_, Some(since), _) => Some(Standing::Waiting(since)),
-            (_, None, Some(_)) => Some(Standing::Served),
-            (_, None, None) => None,
-        };
-        let now = standing.map(|standing| ((contact.shop, contact.channel, contact.skill), standing));
-        if self.counted.len() <= slot as usize {
-            self.counted.resize(slot as usize + 1, None);
-        }
-        let before = std::mem::replace(&mut self.counted[slot as usize], now);
+    /// A conversation no longer counts as it did before.
+    fn follow(&mut self, slot: u32, before: Option<(Group, Standing)>, now: Option<(Group, Standing)>) {
         if before == now {
             return;
         }

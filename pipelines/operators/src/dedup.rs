@@ -5,6 +5,8 @@ use hashbrown::hash_table::Entry;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
+use crate::chunks::Chunks;
+
 /// The (`source`, `id`) of every event that could still come again and count.
 ///
 /// A copy has the event's own time, so one that is older than the horizon (the
@@ -15,23 +17,35 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 pub struct Dedup {
     horizon_ms: i64,
     /// Keys since `begun_ms`, and those of the horizon before.
-    current: HashTable<u128>,
-    previous: HashTable<u128>,
+    current: Keys,
+    previous: Keys,
     begun_ms: Option<i64>,
 }
+
+/// Keys, once to be found and once in the order they came: a table of a million cannot be
+/// copied in a moment, a list in chunks can.
+#[derive(Debug, Default)]
+struct Keys {
+    table: HashTable<u128>,
+    list: KeyList,
+    /// The end of the list.
+    newest: Vec<u128>,
+}
+
+type KeyList = Chunks<u128, 4_096>;
 
 /// What [`Dedup::save`] saves.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SavedDedup {
-    current: Vec<u128>,
-    previous: Vec<u128>,
+    current: KeyList,
+    previous: KeyList,
     begun_ms: Option<i64>,
 }
 
 impl Dedup {
     /// Remembers events until the partition's time has moved on by `horizon_ms`.
     pub fn new(horizon_ms: i64) -> Self {
-        Self { horizon_ms, current: HashTable::new(), previous: HashTable::new(), begun_ms: None }
+        Self { horizon_ms, current: Keys::default(), previous: Keys::default(), begun_ms: None }
     }
 
     /// The key of an event.
@@ -49,42 +63,24 @@ impl Dedup {
             self.current.clear();
             self.begun_ms = Some(now_ms);
         }
-        let hash = key as u64;
-        if self.previous.find(hash, |&other| other == key).is_some() {
-            return false;
-        }
-        match self.current.entry(hash, |&other| other == key, |&other| other as u64) {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(vacant) => {
-                vacant.insert(key);
-                true
-            }
-        }
+        !self.previous.contain(key) && self.current.insert(key)
     }
 
     /// The state, for a checkpoint.
-    pub fn save(&self) -> SavedDedup {
-        let keys = |table: &HashTable<u128>| table.iter().copied().collect();
-        SavedDedup { current: keys(&self.current), previous: keys(&self.previous), begun_ms: self.begun_ms }
+    pub fn save(&mut self) -> SavedDedup {
+        SavedDedup { current: self.current.save(), previous: self.previous.save(), begun_ms: self.begun_ms }
     }
 
     /// Goes on from a saved state.
     pub fn restore(&mut self, saved: SavedDedup) {
-        let table = |keys: Vec<u128>| {
-            let mut table = HashTable::with_capacity(keys.len());
-            for key in keys {
-                table.insert_unique(key as u64, key, |&other| other as u64);
-            }
-            table
-        };
-        self.current = table(saved.current);
-        self.previous = table(saved.previous);
+        self.current = Keys::restore(saved.current);
+        self.previous = Keys::restore(saved.previous);
         self.begun_ms = saved.begun_ms;
     }
 
     /// How many keys are kept.
     pub fn len(&self) -> usize {
-        self.current.len() + self.previous.len()
+        self.current.table.len() + self.previous.table.len()
     }
 
     /// Whether none are kept.
@@ -92,6 +88,57 @@ impl Dedup {
         self.len() == 0
     }
 }
+
+impl Keys {
+    #[inline]
+    fn contain(&self, key: u128) -> bool {
+        self.table.find(key as u64, |&other| other == key).is_some()
+    }
+
+    /// Whether it was not in before.
+    #[inline]
+    fn insert(&mut self, key: u128) -> bool {
+        match self.table.entry(key as u64, |&other| other == key, |&other| other as u64) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(vacant) => {
+                vacant.insert(key);
+                self.newest.push(key);
+                if self.newest.len() == NEWEST_MAX {
+                    self.list_newest();
+                }
+                true
+            }
+        }
+    }
+
+    #[cold]
+    fn list_newest(&mut self) {
+        self.newest.drain(..).for_each(|key| self.list.push(key));
+    }
+
+    /// Forgets all, and keeps the memory of the table.
+    fn clear(&mut self) {
+        self.table.clear();
+        self.list.clear();
+        self.newest.clear();
+    }
+
+    fn save(&mut self) -> KeyList {
+        self.list_newest();
+        self.list.clone()
+    }
+
+    fn restore(list: KeyList) -> Self {
+        let mut table = HashTable::with_capacity(list.len());
+        for &key in list.iter() {
+            table.insert_unique(key as u64, key, |&other| other as u64);
+        }
+        Self { table, list, newest: Vec::new() }
+    }
+}
+
+/// So many keys are listed together.
+const NEWEST_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {

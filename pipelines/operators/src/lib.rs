@@ -17,9 +17,15 @@ mod orders;
 pub mod facts;
 
 mod pipeline;
+
+mod bytes;
+mod chunks;
+mod copied;
 mod saved;
 
+pub use bytes::Bytes;
 pub use contacts::{Applied, ContactFacts, ContactLimits, Contacts};
+pub use copied::Copied;
 pub use dedup::Dedup;
 pub use pipeline::{Output, Pipeline, PipelineConfig, Profile, Windows, WindowsError};
 pub use reorder::{Reorder, Turn};

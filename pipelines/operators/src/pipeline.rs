@@ -13,7 +13,9 @@ use headsup_events::{Decoded, EventType, Text};
 use headsup_stream::{Accounting, PartitionClock, Placed, gcd};
 use serde::{Deserialize, Serialize};
 
-use crate::contacts::{Applied, ContactFacts, ContactLimits, Contacts};
+use crate::bytes::Bytes;
+use crate::contacts::{Applied, ContactFacts, ContactLimits, Contacts, SavedContacts};
+use crate::copied::Copied;
 use crate::dedup::{Dedup, SavedDedup};
 use crate::facts::{Rows, Table};
 use crate::orders;
@@ -76,10 +78,7 @@ pub trait Windows: fmt::Debug + Send {
     fn refused(&self) -> u64;
 
     /// The state, for a checkpoint.
-    ///
-    /// # Errors
-    /// A state that cannot be packed.
-    fn save(&self) -> Result<Vec<u8>, WindowsError>;
+    fn save(&self) -> Copied;
 
     /// Goes on from what [`Windows::save`] of the same definition has saved.
     ///
@@ -148,14 +147,14 @@ struct Partition {
 
 /// All of the state between two batches.
 #[derive(Serialize, Deserialize)]
-struct Saved<C> {
+struct Saved {
     partitions: Vec<SavedPartition>,
     waiting: Vec<SavedTurn>,
-    contacts: C,
+    contacts: SavedContacts,
     /// Per table, what has not been given out yet.
-    facts: Vec<Vec<u8>>,
+    facts: Vec<Bytes>,
     next_tick_ms: i64,
-    windows: Vec<Vec<u8>>,
+    windows: Vec<Bytes>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -214,28 +213,31 @@ impl Pipeline {
 
     /// The state, for a checkpoint. To call between [`Pipeline::advance`] and the next
     /// [`Pipeline::push`]; what has come out before is not in it.
-    ///
-    /// # Errors
-    /// A state that cannot be packed.
-    pub fn save(&mut self) -> Result<Vec<u8>, WindowsError> {
-        let partition = |partition: &Partition| SavedPartition {
+    pub fn save(&mut self) -> Copied {
+        let partition = |partition: &mut Partition| SavedPartition {
             latest_ms: partition.clock.latest_ms(),
             dedup: partition.dedup.save(),
             accounting: partition.accounting,
         };
-        let facts = self.builders().into_iter().map(|rows| match rows.as_mut().and_then(Rows::save) {
-            Some(rows) => pack(&[rows]),
-            None => Ok(Vec::new()),
-        });
-        let saved = Saved {
-            facts: facts.collect::<Result<_, _>>()?,
-            partitions: self.partitions.iter().map(partition).collect(),
-            waiting: self.reorder.save(),
-            contacts: &self.contacts,
-            next_tick_ms: self.next_tick_ms,
-            windows: self.windows.iter().map(|windows| windows.save()).collect::<Result<_, _>>()?,
-        };
-        Ok(postcard::to_stdvec(&saved)?)
+        let partitions = self.partitions.iter_mut().map(partition).collect();
+        let waiting = self.reorder.save();
+        let contacts = self.contacts.save();
+        let facts = self.builders().map(|rows| rows.as_mut().and_then(Rows::save));
+        let next_tick_ms = self.next_tick_ms;
+        let windows: Vec<Copied> = self.windows.iter().map(|windows| windows.save()).collect();
+        Copied::new(move || {
+            let facts = facts.into_iter().map(|rows| Ok(Bytes(pack(rows.as_slice())?)));
+            let windows = windows.into_iter().map(|windows| Ok(Bytes(windows.pack()?)));
+            let saved = Saved {
+                partitions,
+                waiting: waiting.events(),
+                contacts: contacts.into(),
+                facts: facts.collect::<Result<_, WindowsError>>()?,
+                next_tick_ms,
+                windows: windows.collect::<Result<_, WindowsError>>()?,
+            };
+            Ok(postcard::to_stdvec(&saved)?)
+        })
     }
 
     /// Goes on from what [`Pipeline::save`] of a pipeline of the same configuration and
@@ -244,7 +246,7 @@ impl Pipeline {
     /// # Errors
     /// Bytes of something else. The pipeline is not to be used then.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), WindowsError> {
-        let saved: Saved<Contacts> = postcard::from_bytes(bytes)?;
+        let saved: Saved = postcard::from_bytes(bytes)?;
         if saved.partitions.len() != self.partitions.len() || saved.windows.len() != self.windows.len() {
             return Err("a state of other partitions or KPIs".into());
         }
@@ -256,7 +258,7 @@ impl Pipeline {
         self.reorder.restore(saved.waiting).ok_or("a state with events of a type that is not known")?;
         self.contacts.restore(saved.contacts);
         for (builder, bytes) in self.builders().into_iter().zip(&saved.facts) {
-            for rows in unpack(bytes)? {
+            for rows in unpack(&bytes.0)? {
                 match &mut *builder {
                     Some(builder) if builder.table().schema() == rows.schema() => builder.restore(rows),
                     _ => return Err("a state with other facts".into()),
@@ -265,7 +267,7 @@ impl Pipeline {
         }
         self.next_tick_ms = saved.next_tick_ms;
         for (windows, saved) in self.windows.iter_mut().zip(&saved.windows) {
-            windows.restore(saved)?;
+            windows.restore(&saved.0)?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Puts events in the order of their time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use headsup_events::{EventBatch, SavedEvent, Text};
 use serde::{Deserialize, Serialize};
@@ -43,11 +44,35 @@ pub struct Reorder {
 #[derive(Debug)]
 struct Held {
     partition: usize,
-    events: EventBatch,
+    /// What a checkpoint saves while it may be let go.
+    events: Arc<EventBatch>,
     waiting: u32,
 }
 
-/// An event that waits, as [`Reorder::save`] saves it.
+/// The events that wait, with the batches they are in.
+#[derive(Debug)]
+pub struct Waiting {
+    batches: Vec<(usize, Arc<EventBatch>)>,
+    turns: Vec<Turn>,
+}
+
+impl Waiting {
+    /// Each by itself.
+    pub fn events(&self) -> Vec<SavedTurn> {
+        let saved = |turn: &Turn| {
+            let (partition, events) = &self.batches[turn.batch as usize];
+            SavedTurn {
+                partition: *partition,
+                at_ms: turn.at_ms,
+                late: turn.late,
+                event: events.save(turn.row as usize),
+            }
+        };
+        self.turns.iter().map(saved).collect()
+    }
+}
+
+/// An event that waits, as it is saved.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SavedTurn {
     partition: usize,
@@ -58,17 +83,11 @@ pub struct SavedTurn {
 
 impl Reorder {
     /// The events that wait, for a checkpoint.
-    pub fn save(&self) -> Vec<SavedTurn> {
-        let saved = |turn: &Turn| {
-            let held = &self.batches[turn.batch as usize];
-            SavedTurn {
-                partition: held.partition,
-                at_ms: turn.at_ms,
-                late: turn.late,
-                event: held.events.save(turn.row as usize),
-            }
-        };
-        self.waiting.iter().map(saved).collect()
+    pub fn save(&self) -> Waiting {
+        Waiting {
+            batches: self.batches.iter().map(|held| (held.partition, held.events.clone())).collect(),
+            turns: self.waiting.clone(),
+        }
     }
 
     /// Takes in saved events. `None` if one is of a type that is not known.
@@ -88,7 +107,7 @@ impl Reorder {
 
     /// Takes in the batch whose rows are then named in [`Reorder::hold`].
     pub fn begin(&mut self, partition: usize, events: EventBatch) -> &EventBatch {
-        self.batches.push(Held { partition, events, waiting: 0 });
+        self.batches.push(Held { partition, events: Arc::new(events), waiting: 0 });
         &self.batches[self.batches.len() - 1].events
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use headsup_connectors::Reader;
 use headsup_events::{Chunk, Decoded, Decoder, Limits, Quarantined, Reason};
 use headsup_kpi::{Kpi, KpiPartials, KpiWindows, Merge, Merged, Share, ShareRecord, ShareSays, tick_of};
-use headsup_operators::{Output, Pipeline, PipelineConfig, Profile, Windows, WindowsError, pack};
+use headsup_operators::{Copied, Output, Pipeline, PipelineConfig, Profile, Windows, WindowsError, pack};
 use headsup_stream::Accounting;
 
 use crate::config::Config;
@@ -285,10 +285,13 @@ impl Core {
     ///
     /// # Errors
     /// A state that cannot be packed.
-    pub fn save(&mut self) -> Result<Vec<u8>, WindowsError> {
+    pub fn save(&mut self) -> Result<Copied, WindowsError> {
         match &mut self.kind {
-            Kind::All(pipeline) | Kind::Share { pipeline, .. } => pipeline.save(),
-            Kind::Merge { merge, partitions } => Ok(postcard::to_stdvec(&(merge.save()?, partitions))?),
+            Kind::All(pipeline) | Kind::Share { pipeline, .. } => Ok(pipeline.save()),
+            Kind::Merge { merge, partitions } => {
+                let (merge, partitions) = (merge.save()?, partitions.clone());
+                Ok(Copied::new(move || Ok(postcard::to_stdvec(&(merge, partitions))?)))
+            }
         }
     }
 

@@ -27,7 +27,7 @@ use headsup_connectors::{Checkpoints, Claim, Disk, EventLog, RealDisk, Reader, S
 use headsup_events::{Chunk, Decoder};
 use headsup_kpi::{Kpi, KpiWindows};
 use headsup_operators::facts::Table;
-use headsup_operators::{Pipeline, PipelineConfig, Windows, WindowsError};
+use headsup_operators::{Copied, Pipeline, PipelineConfig, Windows, WindowsError};
 use headsup_stream::{PartitionClock, Placed, gcd};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -144,7 +144,7 @@ struct Late {
     bytes: Vec<u8>,
 }
 
-fn replay(job: &Job, log: &Arc<dyn EventLog>, snapshot: &resume::Snapshot) -> Result<Replayed, RunError> {
+fn replay(job: &Job, log: &Arc<dyn EventLog>, snapshot: &resume::Packed) -> Result<Replayed, RunError> {
     let mut sources = Vec::new();
     for (name, &end) in &snapshot.positions {
         let place = name.rsplit_once('/').and_then(|(topic, number)| Some((topic, number.parse::<u32>().ok()?)));
@@ -327,8 +327,8 @@ impl Windows for Grid {
         0
     }
 
-    fn save(&self) -> Result<Vec<u8>, WindowsError> {
-        Ok(Vec::new())
+    fn save(&self) -> Copied {
+        Copied::new(|| Ok(Vec::new()))
     }
 
     fn restore(&mut self, _saved: &[u8]) -> Result<(), WindowsError> {

@@ -13,6 +13,7 @@ use headsup_connectors::store::{read_files, table_files};
 use headsup_connectors::{CheckpointError, Checkpoints, StoreError};
 use headsup_events::Reason;
 use headsup_operators::facts::Table;
+use headsup_operators::{Bytes, Copied, WindowsError};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -28,14 +29,32 @@ pub(crate) const FORMAT: u32 = 2;
 pub(crate) const TABLES: [&str; 3] = ["facts", "kpi_history", "quarantine"];
 
 /// What the runner knows between two batches.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Snapshot {
     /// Per partition, by name: the offset of the first record that is not in the state.
     pub positions: BTreeMap<String, u64>,
     /// The operators' state.
-    pub state: Vec<u8>,
+    pub state: Copied,
     /// Time has gone to its end, and every window is final: nothing can follow.
     pub ended: bool,
+}
+
+/// A snapshot with its state packed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Packed {
+    pub positions: BTreeMap<String, u64>,
+    pub state: Bytes,
+    pub ended: bool,
+}
+
+impl Snapshot {
+    /// To be done by the thread that writes: it takes longer than the operators may stand still.
+    ///
+    /// # Errors
+    /// A state that cannot be packed.
+    pub(crate) fn pack(self) -> Result<Packed, WindowsError> {
+        Ok(Packed { positions: self.positions, state: Bytes(self.state.pack()?), ended: self.ended })
+    }
 }
 
 /// What the writer adds to it.
@@ -43,7 +62,7 @@ pub struct Snapshot {
 pub(crate) struct Checkpoint {
     /// What the state depends on besides the log.
     pub definitions: BTreeMap<String, String>,
-    pub snapshot: Snapshot,
+    pub snapshot: Packed,
     /// Files of tables from this number on are not of this checkpoint.
     pub next_file: u64,
     /// Rows written, by table.
@@ -61,7 +80,7 @@ pub(crate) struct Checkpoint {
 struct Checkpoint1 {
     definitions: BTreeMap<String, String>,
     positions: BTreeMap<String, u64>,
-    state: Vec<u8>,
+    state: Bytes,
     next_file: u64,
     rows: BTreeMap<String, u64>,
     quarantined: BTreeMap<String, u64>,
@@ -74,7 +93,7 @@ impl Checkpoint {
         }
         let Checkpoint1 { definitions, positions, state, next_file, rows, quarantined } =
             postcard::from_bytes(contents)?;
-        let snapshot = Snapshot { positions, state, ended: false };
+        let snapshot = Packed { positions, state, ended: false };
         Ok(Self { definitions, snapshot, next_file, rows, quarantined, generation: 0, outputs: None })
     }
 }

@@ -116,7 +116,7 @@ impl Writer {
         let outputs = self.publisher.as_ref().map(Publisher::positions).transpose()?;
         let checkpoint = Checkpoint {
             definitions: self.definitions.clone(),
-            snapshot,
+            snapshot: snapshot.pack().map_err(|error| RunError::State("pack", error))?,
             next_file: self.store.next(),
             rows: self.store.rows().clone(),
             quarantined: self.quarantined.clone(),
