@@ -16,6 +16,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::chunks::Chunks;
 use crate::facts::{Rows, Table};
 
+mod whole;
+
 /// When a conversation that does not end by itself is given up. All in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ContactLimits {
@@ -142,11 +144,12 @@ impl From<Vec<Box<str>>> for Names {
 
 impl Names {
     const INBOUND: Name = 1;
+    const INBOUND_NAME: &str = "inbound";
 
     fn new() -> Self {
         let mut names = Self::default();
         names.number("");
-        names.number("inbound");
+        names.number(Self::INBOUND_NAME);
         names
     }
 

@@ -164,6 +164,33 @@ struct SavedPartition {
     accounting: Accounting,
 }
 
+/// Whether this can be a time of an event, in ms, or the time between two: so far from what an
+/// integer holds that sums of them do not overflow, also in microseconds.
+pub(crate) fn is_time(ms: i64) -> bool {
+    (-1 << 52..1 << 52).contains(&ms)
+}
+
+impl Saved {
+    /// Whether it can be gone on from, so far as the operators between events and facts see.
+    fn is_whole(&self, limits: &ContactLimits, grid_ms: i64, queue: bool) -> bool {
+        let counted = |partition: &SavedPartition| {
+            let Accounting { read, applied, duplicate, late, quarantined, ignored } = partition.accounting;
+            let known = [applied, duplicate, late, quarantined, ignored];
+            let known = known.into_iter().try_fold(0u64, u64::checked_add);
+            read < 1 << 62
+                && known.is_some_and(|known| known <= read)
+                && partition.latest_ms.is_none_or(is_time)
+        };
+        let tick_ms = self.next_tick_ms;
+        self.partitions.iter().all(counted)
+            && self.contacts.is_whole(limits, queue, tick_ms)
+            && (tick_ms == i64::MAX || is_time(tick_ms) && tick_ms.rem_euclid(grid_ms) == 0)
+            // Else there would be a tick for all the time between.
+            && (!self.contacts.queue_busy()
+                || self.waiting.iter().all(|turn| turn.at_ms() >= tick_ms.saturating_sub(grid_ms)))
+    }
+}
+
 impl Pipeline {
     /// A pipeline that has seen nothing, with `windows` over its facts.
     pub fn new(config: PipelineConfig, windows: Vec<Box<dyn Windows>>) -> Self {
@@ -250,12 +277,17 @@ impl Pipeline {
         if saved.partitions.len() != self.partitions.len() || saved.windows.len() != self.windows.len() {
             return Err("a state of other partitions or KPIs".into());
         }
+        if !saved.is_whole(&self.config.contacts, self.grid_ms, self.queue.is_some()) {
+            return Err("a damaged state of the operators".into());
+        }
         for (partition, saved) in self.partitions.iter_mut().zip(saved.partitions) {
             saved.latest_ms.into_iter().for_each(|latest_ms| partition.clock.see(latest_ms));
             partition.dedup.restore(saved.dedup);
             partition.accounting = saved.accounting;
         }
-        self.reorder.restore(saved.waiting).ok_or("a state with events of a type that is not known")?;
+        self.reorder
+            .restore(saved.waiting, self.partitions.len())
+            .ok_or("a state with events of a type that is not known")?;
         self.contacts.restore(saved.contacts);
         for (builder, bytes) in self.builders().into_iter().zip(&saved.facts) {
             for rows in unpack(&bytes.0)? {
@@ -266,6 +298,14 @@ impl Pipeline {
             }
         }
         self.next_tick_ms = saved.next_tick_ms;
+        // Whatever was due before the watermark has been done; what waits has a tick.
+        let due_ms = self.next_tick_ms.min(self.contacts.next_timer_ms());
+        let done_ms = self.partitions.iter().filter_map(|partition| partition.clock.watermark_ms()).min();
+        if done_ms.is_some_and(|done_ms| due_ms <= done_ms)
+            || (self.next_tick_ms == i64::MAX && self.waiting())
+        {
+            return Err("a damaged state of the operators".into());
+        }
         for (windows, saved) in self.windows.iter_mut().zip(&saved.windows) {
             windows.restore(&saved.0)?;
         }

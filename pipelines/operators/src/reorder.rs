@@ -6,6 +6,8 @@ use std::sync::Arc;
 use headsup_events::{EventBatch, SavedEvent, Text};
 use serde::{Deserialize, Serialize};
 
+use crate::pipeline::is_time;
+
 /// One event and its turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Turn {
@@ -81,6 +83,13 @@ pub struct SavedTurn {
     event: SavedEvent,
 }
 
+impl SavedTurn {
+    /// The event's turn in ms.
+    pub fn at_ms(&self) -> i64 {
+        self.at_ms
+    }
+}
+
 impl Reorder {
     /// The events that wait, for a checkpoint.
     pub fn save(&self) -> Waiting {
@@ -90,8 +99,17 @@ impl Reorder {
         }
     }
 
-    /// Takes in saved events. `None` if one is of a type that is not known.
-    pub fn restore(&mut self, saved: Vec<SavedTurn>) -> Option<()> {
+    /// Takes in saved events of so many partitions. `None` if one is of a type that is not
+    /// known, or of no time or partition that there is.
+    pub fn restore(&mut self, saved: Vec<SavedTurn>, partitions: usize) -> Option<()> {
+        let is_whole = |turn: &SavedTurn| {
+            turn.partition < partitions
+                && is_time(turn.at_ms)
+                && turn.event.times_ms().into_iter().all(is_time)
+        };
+        if !saved.iter().all(is_whole) {
+            return None;
+        }
         let mut by_partition: BTreeMap<usize, Vec<SavedTurn>> = BTreeMap::new();
         for turn in saved {
             by_partition.entry(turn.partition).or_default().push(turn);
