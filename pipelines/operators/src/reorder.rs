@@ -105,6 +105,7 @@ impl Reorder {
         let is_whole = |turn: &SavedTurn| {
             turn.partition < partitions
                 && is_time(turn.at_ms)
+                && turn.event.times_ms()[0] <= turn.at_ms
                 && turn.event.times_ms().into_iter().all(is_time)
         };
         if !saved.iter().all(is_whole) {

@@ -36,10 +36,11 @@ impl SavedContacts {
         let latest_ms = next_tick_ms.saturating_add(longest_ms);
         let in_time = |&Reverse((at_ms, place)): &Reverse<(i64, u32)>| {
             let conversation = self.conversations.get(place as usize);
+            let closed_ms = conversation.contact.closed_ms.unwrap_or(at_ms);
             (at_ms == i64::MAX || is_time(at_ms))
                 && (!queue
                     || conversation.standing().is_none()
-                    || at_ms.max(conversation.due_ms) <= latest_ms)
+                    || at_ms.max(conversation.due_ms).max(closed_ms) <= latest_ms)
         };
         self.timers.iter().all(in_time)
             && self.conversations.iter().all(known)
