@@ -108,17 +108,29 @@ impl Sketch {
         }
     }
 
-    /// Adds what [`Sketch::write`] wrote. `None` if `bytes` are something else.
+    /// Adds what [`Sketch::write`] wrote. `None` if `bytes` are something else, or more values
+    /// than can be counted.
     pub fn merge(&mut self, mut bytes: &[u8]) -> Option<()> {
-        self.zeros += read_leb128(&mut bytes)?;
+        let mut total = self.count();
+        let zeros = read_leb128(&mut bytes)?;
+        total = total.checked_add(zeros)?;
+        self.zeros += zeros;
         let mut bucket = 0u16;
         while !bytes.is_empty() {
             bucket = bucket.checked_add(u16::try_from(read_leb128(&mut bytes)?).ok()?)?;
-            self.add_to(bucket, read_leb128(&mut bytes)?);
+            let count = read_leb128(&mut bytes)?;
+            total = total.checked_add(count)?;
+            if bucket > BUCKET_MAX {
+                return None;
+            }
+            self.add_to(bucket, count);
         }
         Some(())
     }
 }
+
+/// The bucket of the largest value.
+const BUCKET_MAX: u16 = 63 * 32;
 
 /// The bucket of a positive value: the smallest `i` with value <= 2^(i/32).
 fn bucket(value: i64) -> u16 {
@@ -193,6 +205,20 @@ mod tests {
         assert_eq!(bucket(1 << 40), 40 * 32);
         assert_eq!(bucket((1 << 40) + 1), 40 * 32 + 1);
         assert!(bucket(i64::MAX) <= 63 * 32);
+    }
+
+    #[test]
+    fn a_damaged_state_is_refused() {
+        let mut bytes = Vec::new();
+        of(&[0, 5, i64::MAX]).write(&mut bytes);
+        assert_eq!(Sketch::default().merge(&bytes), Some(()));
+        let most = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+        assert_eq!(of(&[0]).merge(&most), None, "more values than can be counted");
+        assert_eq!(of(&[]).merge(&[&most[..], &[1, 1]].concat()), None, "in all");
+        let mut sketch = Sketch::default();
+        assert_eq!(sketch.merge(&[0, 0xe1, 0x0f, 1]), None, "a bucket beyond the largest value");
+        assert_eq!(sketch.merge(&[0, 0xe0, 0x0f, 1]), Some(()));
+        assert!(sketch.quantile(500_000).is_some_and(|value| value > 9e18));
     }
 
     proptest! {
