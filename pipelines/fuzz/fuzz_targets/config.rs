@@ -1,0 +1,22 @@
+//! The configuration. Its file is compiled into the target, because the crate that it is of
+//! brings DataFusion, which would be compiled for coverage for minutes.
+#![no_main]
+
+#[allow(dead_code)]
+#[path = "../../runtime/src/config.rs"]
+mod config;
+
+/// What `config` needs of its crate.
+mod publish {
+    pub const KPIS: &str = "kpis";
+    pub const QUARANTINE: &str = "quarantine";
+}
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    match config::Config::parse(text) {
+        Ok(config) => assert!(config.queue_tick_ms > 0 && config.log_partitions > 0),
+        Err(mistakes) => assert!(!mistakes.is_empty()),
+    }
+});
