@@ -502,8 +502,7 @@ impl Contacts {
         let ContactLimits { idle_ms, served_ms, queue_ms, wrap_ms, linger_ms } = *limits;
         let soonest_ms = idle_ms.min(served_ms).min(queue_ms).min(wrap_ms).min(linger_ms).max(1);
         let timer_ms = now_ms.saturating_add(soonest_ms);
-        let conversation =
-            Conversation { key, id, phase, due_ms: now_ms, timer_ms: Some(timer_ms), contact };
+        let conversation = Conversation { key, id, phase, due_ms: now_ms, timer_ms: Some(timer_ms), contact };
         let slot = match free.pop() {
             Some(slot) => {
                 *conversations.get_mut(slot as usize) = conversation;

@@ -59,8 +59,11 @@ fn check(bytes: &[u8]) -> Result<(), ArrowError> {
     if schema.is_none() { Err(damaged("there is no schema")) } else { Ok(()) }
 }
 
-/// The next message, its body, and what follows them. `None` at the end of the stream.
-fn next(bytes: &[u8]) -> Result<Option<(Message<'_>, &[u8], &[u8])>, &'static str> {
+/// A message, its body, and what follows them.
+type Next<'b> = (Message<'b>, &'b [u8], &'b [u8]);
+
+/// The next message. `None` at the end of the stream.
+fn next(bytes: &[u8]) -> Result<Option<Next<'_>>, &'static str> {
     const CUT: &str = "they have been cut off";
     let (marker, rest) = bytes.split_first_chunk::<4>().ok_or(CUT)?;
     let (length, rest) = rest.split_first_chunk::<4>().ok_or(CUT)?;
