@@ -19,7 +19,7 @@ use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::EmitTo;
 use headsup_operators::facts::Table;
-use headsup_operators::{Bytes, Copied, Windows, WindowsError, pack, unpack};
+use headsup_operators::{Bytes, Copied, Windows, WindowsError, is_time, pack, unpack};
 use serde::{Deserialize, Serialize};
 
 use crate::definition::{Cell, Kpi};
@@ -155,6 +155,17 @@ impl Windows for KpiWindows {
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), WindowsError> {
         let saved: Saved = postcard::from_bytes(saved)?;
+        let panes = saved.partials.iter().map(|&(pane, _)| pane);
+        let counts =
+            saved.partials.iter().map(|&(_, sequence)| sequence).chain([saved.sequence, saved.refused]);
+        let revisions = saved.windows.values().map(|shown| shown.revision);
+        if !panes.chain(saved.windows.keys().copied()).chain(saved.now_ms).chain(revisions).all(is_time)
+            || counts.into_iter().any(|count| count > i64::MAX as u64)
+            || saved.partials.iter().any(|&(pane, _)| self.kpi.windowing.pane_start(pane) != pane)
+            || saved.windows.keys().any(|start| start.rem_euclid(self.kpi.windowing.slide_ms()) != 0)
+        {
+            return Err(format!("a damaged state of KPI {}", self.kpi.name).into());
+        }
         self.gather.restore(&saved.pending.0)?;
         self.panes.clear();
         for ((pane, sequence), batch) in saved.partials.into_iter().zip(unpack(&saved.columns.0)?) {
@@ -295,6 +306,9 @@ impl KpiWindows {
         let kpi = self.kpi.clone();
         let other = || format!("partial aggregates of another KPI than {}", kpi.name);
         let panes = crate::shares::panes(batch).ok_or_else(other)?;
+        if panes.iter().any(|&(pane, ..)| kpi.windowing.pane_start(pane) != pane) {
+            return Err(other().into());
+        }
         for (pane, facts, rows) in panes {
             let part = batch.slice(rows.start, rows.len());
             let columns = &part.columns()[crate::shares::HEADER..];

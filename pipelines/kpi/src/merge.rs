@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use headsup_operators::{Output, Windows, WindowsError, pack, unpack};
+use headsup_operators::{Output, Windows, WindowsError, is_time, pack, unpack};
 use serde::{Deserialize, Serialize};
 
 use crate::definition::Kpi;
@@ -193,7 +193,7 @@ impl Merge {
                 let place = place.ok_or_else(|| format!("there is no KPI {kpi}"))?;
                 let [batch] = <[RecordBatch; 1]>::try_from(unpack(&batch)?)
                     .map_err(|_| "partial aggregates are one batch")?;
-                if tick_of(&batch) != Some(tick_ms) {
+                if tick_of(&batch) != Some(tick_ms) || !is_time(tick_ms) {
                     return Err("partial aggregates of another tick than stated".into());
                 }
                 if self.waiting.insert((tick_ms, place, share, part), batch).is_some() {

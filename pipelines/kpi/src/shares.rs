@@ -12,7 +12,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::error::Result;
 use headsup_operators::facts::Table;
-use headsup_operators::{Bytes, Copied, Windows, WindowsError, pack, unpack};
+use headsup_operators::{Bytes, Copied, Windows, WindowsError, is_time, pack, unpack};
 use serde::{Deserialize, Serialize};
 
 use crate::definition::Kpi;
@@ -152,6 +152,12 @@ impl Windows for KpiPartials {
     fn restore(&mut self, saved: &[u8]) -> Result<(), WindowsError> {
         let saved: Saved = postcard::from_bytes(saved)?;
         self.gather.restore(&saved.pending.0)?;
+        let times = saved.panes.iter().map(|&(pane, _)| pane).chain(saved.now_ms);
+        if !times.into_iter().all(is_time)
+            || saved.panes.iter().any(|&(_, facts)| facts > u64::from(u32::MAX))
+        {
+            return Err(format!("a damaged state of KPI {}", self.kpi.name).into());
+        }
         self.now_ms = saved.now_ms;
         self.panes.clear();
         for ((pane, facts), batch) in saved.panes.into_iter().zip(unpack(&saved.columns.0)?) {
@@ -192,6 +198,9 @@ pub(super) fn panes(batch: &RecordBatch) -> Option<Vec<(i64, u64, Range<usize>)>
     let facts = facts.as_primitive_opt::<Int64Type>()?.values();
     let mut all: Vec<(i64, u64, Range<usize>)> = Vec::new();
     for (row, (&pane, &facts)) in panes.iter().zip(facts).enumerate() {
+        if !is_time(pane) || facts < 0 {
+            return None;
+        }
         match all.last_mut() {
             Some((last, _, rows)) if *last == pane => rows.end = row + 1,
             _ => all.push((pane, facts as u64, row..row + 1)),

@@ -515,3 +515,59 @@ fn shares_of_the_partitions_give_the_same_rows() {
         assert!(merged(&kpis, says, shares as u64) == expected, "{shares} shares");
     }
 }
+
+/// What shares say and what is saved, with bytes changed, is refused or taken: nothing panics.
+#[test]
+fn damaged_records_and_states() {
+    let mut dice = ChaCha8Rng::seed_from_u64(11);
+    let kpis = kpis();
+    let events = events();
+    let partitions = by_customer(&events[..events.len().min(3_000)], 2);
+    let says = shares_say(&kpis, &partitions, 2, 400);
+    let mut merge = Merge::new(&kpis, 7);
+    for record in says.iter().flatten().step_by(5) {
+        let bytes = record.to_bytes().expect("packed");
+        for _ in 0..20 {
+            let record = ShareRecord::from_bytes(&spoiled(&bytes, &mut dice));
+            let Some(record) = record.filter(|record| record.definitions == 7) else { continue };
+            let mut merge = Merge::new(&kpis, 7);
+            if merge.push(record).is_ok() {
+                let done = |first| ShareRecord {
+                    share: Share { first, end: first + 1, of: 2 },
+                    generation: 1,
+                    definitions: 7,
+                    what: ShareSays::Done(i64::MAX),
+                };
+                let _ = [merge.push(done(0)), merge.push(done(1))];
+                let _ = merge.advance();
+            }
+        }
+    }
+    for says in &says {
+        for record in &says[..says.len() / 2] {
+            merge.push(record.clone()).expect("taken in");
+        }
+    }
+    merge.advance().expect("KPIs evaluate");
+    let saved = merge.save().expect("saved");
+    for _ in 0..200 {
+        let mut merge = Merge::new(&kpis, 7);
+        if merge.restore(&spoiled(&saved, &mut dice)).is_ok() {
+            let _ = merge.advance();
+        }
+    }
+}
+
+/// Bytes of which one or two are others.
+fn spoiled(bytes: &[u8], dice: &mut ChaCha8Rng) -> Vec<u8> {
+    let mut spoiled = bytes.to_vec();
+    for _ in 0..dice.random_range(1..3) {
+        let place = dice.random_range(0..bytes.len());
+        spoiled[place] = match dice.random_range(0..3) {
+            0 => dice.random_range(0..=255u8),
+            1 => spoiled[place] ^ 1 << dice.random_range(0..8),
+            _ => [0, 1, 0x7f, 0x80, 0xff][dice.random_range(0..5)],
+        };
+    }
+    spoiled
+}

@@ -27,6 +27,6 @@ pub use bytes::Bytes;
 pub use contacts::{Applied, ContactFacts, ContactLimits, Contacts};
 pub use copied::Copied;
 pub use dedup::Dedup;
-pub use pipeline::{Output, Pipeline, PipelineConfig, Profile, Windows, WindowsError};
+pub use pipeline::{Output, Pipeline, PipelineConfig, Profile, Windows, WindowsError, is_time};
 pub use reorder::{Reorder, Turn};
 pub use saved::{pack, unpack};

@@ -166,7 +166,7 @@ struct SavedPartition {
 
 /// Whether this can be a time of an event, in ms, or the time between two: so far from what an
 /// integer holds that sums of them do not overflow, also in microseconds.
-pub(crate) fn is_time(ms: i64) -> bool {
+pub fn is_time(ms: i64) -> bool {
     (-1 << 52..1 << 52).contains(&ms)
 }
 
