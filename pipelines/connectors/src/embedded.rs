@@ -95,8 +95,7 @@ impl EmbeddedLog {
     /// the folder holds something else or a later version, or I/O.
     pub fn open(path: impl AsRef<Path>, options: EmbeddedOptions) -> Result<Self, LogError> {
         let path = path.as_ref();
-        let options =
-            EmbeddedOptions { batch_bytes: options.batch_bytes.min(RECORD_BYTES_MAX), ..options };
+        let options = EmbeddedOptions { batch_bytes: options.batch_bytes.min(RECORD_BYTES_MAX), ..options };
         fs::create_dir_all(path).map_err(io_error("create the folder", path))?;
         // Looked at before anything is written: a mistyped path must not put files into someone's
         // folder.
