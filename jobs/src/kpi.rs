@@ -106,11 +106,11 @@ fn recompute(place: &Place, folder: &Folder, clickhouse: bool) -> Result<(), Fai
             headsup_runtime::register_rows(&context, "recomputed", kpi.rows.clone(), rows)?;
             let fields: Vec<String> = kpi.rows.fields().iter().map(|field| format!("\"{}\"", field.name())).collect();
             let columns = fields[..fields.len() - 3].join(", ");
-            let name = &kpi.name;
+            let name = format!("(SELECT * FROM kpi.\"{}\" WHERE final AND {})", kpi.name, headsup_runtime::has_values(kpi));
             // EXCEPT compares NULL with NULL as equal, and doubles by their bits.
             let query = format!(
-                "SELECT 'recomputed' AS side, * FROM (SELECT {columns} FROM recomputed EXCEPT SELECT {columns} FROM kpi.\"{name}\" WHERE final) \
-                 UNION ALL SELECT 'shown' AS side, * FROM (SELECT {columns} FROM kpi.\"{name}\" WHERE final EXCEPT SELECT {columns} FROM recomputed)"
+                "SELECT 'recomputed' AS side, * FROM (SELECT {columns} FROM recomputed EXCEPT SELECT {columns} FROM {name}) \
+                 UNION ALL SELECT 'shown' AS side, * FROM (SELECT {columns} FROM {name} EXCEPT SELECT {columns} FROM recomputed)"
             );
             context.sql(&query).await?.collect().await
         });

@@ -116,7 +116,9 @@ fn checkpoint(folder: &Path) -> Option<PathBuf> {
 /// Interrupts a run when it has written a checkpoint, and says where its last one is.
 fn interrupted(folder: &Path, args: &[&str]) -> PathBuf {
     let newest = || checkpoint(folder);
-    let mut run = Command::new(env!("CARGO_BIN_EXE_headsup"))
+    // One of a run that came to its end is no sign that this one has begun.
+    std::fs::remove_dir_all(folder.join("headsup-data/checkpoint")).ok();
+    let run = Command::new(env!("CARGO_BIN_EXE_headsup"))
         .args(args)
         .current_dir(folder)
         .stdin(Stdio::null())
@@ -129,7 +131,8 @@ fn interrupted(folder: &Path, args: &[&str]) -> PathBuf {
     }
     let stop = Command::new("kill").args(["-INT", &run.id().to_string()]).status().expect("kill");
     assert!(stop.success());
-    assert!(run.wait().expect("over").success());
+    let over = run.wait_with_output().expect("over");
+    assert!(over.status.success(), "{}", String::from_utf8_lossy(&over.stderr));
     newest().expect("a checkpoint")
 }
 

@@ -1,7 +1,10 @@
 //! The binary as its users call it.
 
 mod checkpoints;
+#[cfg(feature = "clickhouse")]
+mod clickhouse;
 mod fluvio;
+mod recompute;
 #[cfg(feature = "fluvio")]
 mod shares;
 

@@ -108,6 +108,7 @@ pub fn begin(
         kpis: job.kpis.clone(),
         publisher,
         board: board.clone(),
+        sink: None,
     };
     if checkpoint.is_none() && log.is_some() {
         // The first one is of the beginning, so that it is known where the topics ended then.

@@ -11,6 +11,8 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondTyp
 use headsup_kpi::Kpi;
 use headsup_stream::Accounting;
 
+use crate::sink::Sink;
+
 /// Shared between the runner and those who watch.
 #[derive(Debug, Default)]
 pub struct Board {
@@ -45,6 +47,8 @@ pub struct State {
     /// How long the operators stood still for checkpoints: count, sum and the longest, in
     /// seconds.
     pub checkpoint_stalls: Stalls,
+    /// The sink ClickHouse, if there is one.
+    pub sink: Option<Sink>,
     /// Whether the input has been drained.
     pub ended: bool,
     /// Why the pipeline cannot go on, if so.

@@ -23,7 +23,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::error::DataFusionError;
 use headsup_connectors::disk::{remove_all, replace};
 use headsup_connectors::store::{read_files, table_files};
-use headsup_connectors::{Checkpoints, Claim, Disk, EventLog, RealDisk, Reader, Store, StoreError};
+use headsup_connectors::{Checkpoints, Claim, Disk, EventLog, Reader, RealDisk, Store, StoreError};
 use headsup_events::{Chunk, Decoder};
 use headsup_kpi::{Kpi, KpiWindows};
 use headsup_operators::facts::Table;
@@ -91,7 +91,12 @@ impl<E: Into<RunError>> From<E> for Box<HealError> {
 /// # Errors
 /// A run is going on; there is no checkpoint, or one of other definitions; a disk or log that
 /// cannot be read or written.
-pub fn heal(job: &Job, log: &Arc<dyn EventLog>, range: Range, dry_run: bool) -> Result<Healed, Box<HealError>> {
+pub fn heal(
+    job: &Job,
+    log: &Arc<dyn EventLog>,
+    range: Range,
+    dry_run: bool,
+) -> Result<Healed, Box<HealError>> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     // Nobody else writes the tables meanwhile.
     let claim = Arc::new(Claim::take(disk.clone(), &job.data, "all")?);
@@ -113,7 +118,8 @@ pub fn heal(job: &Job, log: &Arc<dyn EventLog>, range: Range, dry_run: bool) -> 
     // rows are found to differ again, and the topic's are left out.
     let from_start = log.topics()?.into_iter().map(|topic| (topic.name, Vec::new())).collect();
     let topics: &[&str] = if job.publishes(KPIS) { &[KPIS] } else { &[] };
-    let mut publisher = Publisher::open(log.clone(), "recompute", claim.generation(), topics, Some(&from_start))?;
+    let mut publisher =
+        Publisher::open(log.clone(), "recompute", claim.generation(), topics, Some(&from_start))?;
     let tag = format!("recompute{}", claim.epoch());
     let mut store = Store::open(disk.clone(), &job.data, Some(&tag))?.guarded_by(claim.clone());
     for (kpi, batches) in job.kpis.iter().zip(&rows) {
@@ -147,7 +153,8 @@ struct Late {
 fn replay(job: &Job, log: &Arc<dyn EventLog>, snapshot: &resume::Packed) -> Result<Replayed, RunError> {
     let mut sources = Vec::new();
     for (name, &end) in &snapshot.positions {
-        let place = name.rsplit_once('/').and_then(|(topic, number)| Some((topic, number.parse::<u32>().ok()?)));
+        let place =
+            name.rsplit_once('/').and_then(|(topic, number)| Some((topic, number.parse::<u32>().ok()?)));
         let Some((topic, partition)) = place else { continue };
         let late = find_late(job, log.reader(topic, partition, 0)?, end)?;
         let reader = log.reader(topic, partition, 0)?;
@@ -362,7 +369,8 @@ fn facts(
         let all: BTreeSet<i64> = times.iter().map(|us| us.map_or(0, day)).collect();
         for of in all {
             let keep: BooleanArray = times.iter().map(|us| Some(us.map_or(0, day) == of)).collect();
-            let rows = filter_record_batch(batch, &keep).map_err(DataFusionError::from).map_err(HealError::Sql);
+            let rows =
+                filter_record_batch(batch, &keep).map_err(DataFusionError::from).map_err(HealError::Sql);
             days.entry((*table, of)).or_default().push(rows?);
         }
     }
@@ -460,7 +468,9 @@ async fn differing(
     let (values, keys) = (quoted(0..fields.len() - 3), quoted(0..3 + kpi.key_count));
     let name = &kpi.name;
     // The last time at which a window has to be over for good.
-    let over_ms = watermark_ms.saturating_sub(kpi.corrections_ms).min(range.to_ms.saturating_add(kpi.windowing.size_ms()));
+    let over_ms = watermark_ms
+        .saturating_sub(kpi.corrections_ms)
+        .min(range.to_ms.saturating_add(kpi.windowing.size_ms()));
     let inside = format!(
         "window_start >= {} AND window_start < {} AND window_end <= {}",
         timestamp(range.from_ms),
@@ -473,8 +483,7 @@ async fn differing(
         .collect();
     // EXCEPT compares NULL with NULL as equal, and doubles by their bits. A row without values
     // was taken back before, and is not there.
-    let count = fields[3 + kpi.key_count].name();
-    let shown = format!("SELECT * FROM kpi.\"{name}\" WHERE {inside} AND \"{count}\" IS NOT NULL");
+    let shown = format!("SELECT * FROM kpi.\"{name}\" WHERE {inside} AND {}", has_values(kpi));
     let query = format!(
         "SELECT {values} FROM healed WHERE {inside} EXCEPT SELECT {values} FROM ({shown}) \
          UNION ALL SELECT {keys}, {} FROM (SELECT {keys} FROM ({shown}) EXCEPT SELECT {keys} FROM healed)",
@@ -492,19 +501,23 @@ async fn differing(
     let mut last: BTreeMap<i64, i64> = BTreeMap::new();
     for batch in &revisions {
         let starts = batch.column(0).as_primitive::<TimestampMicrosecondType>().values();
-        last.extend(starts.iter().copied().zip(batch.column(1).as_primitive::<Int64Type>().values().iter().copied()));
+        last.extend(
+            starts.iter().copied().zip(batch.column(1).as_primitive::<Int64Type>().values().iter().copied()),
+        );
     }
     let mut all = Vec::new();
     for batch in rows.iter().filter(|batch| batch.num_rows() > 0) {
         let starts = batch.column(0).as_primitive::<TimestampMicrosecondType>().values();
-        let revisions: Vec<i64> = starts.iter().map(|start| last.get(start).map_or(1, |last| last + 1)).collect();
+        let revisions: Vec<i64> =
+            starts.iter().map(|start| last.get(start).map_or(1, |last| last + 1)).collect();
         let count = batch.num_rows();
-        let at = watermark_ms.min(range.to_ms).min(MS_MAX).saturating_mul(1_000);
+        let at = watermark_ms.min(range.to_ms).min(SQL_MS[1]).saturating_mul(1_000);
         let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
         columns.push(Arc::new(Int64Array::from(revisions)));
         columns.push(Arc::new(BooleanArray::from(vec![true; count])));
         columns.push(Arc::new(TimestampMicrosecondArray::from(vec![at; count]).with_timezone("UTC")));
-        let columns = columns.iter().zip(fields).map(|(column, field)| arrow::compute::cast(column, field.data_type()));
+        let columns =
+            columns.iter().zip(fields).map(|(column, field)| arrow::compute::cast(column, field.data_type()));
         let batch = RecordBatch::try_new(kpi.rows.clone(), columns.collect::<Result<_, _>>()?)?;
         // As rows are given out: of one window and one grouping.
         let parts = arrow::compute::partition(&[0, 1, 2].map(|column: usize| batch.column(column).clone()))?;
@@ -513,11 +526,20 @@ async fn differing(
     Ok(all)
 }
 
-/// The year 9999, which is as far as times are written.
-const MS_MAX: i64 = 253_402_300_799_000;
+/// An SQL condition: the row of a KPI has not been taken back, which leaves it without values.
+pub fn has_values(kpi: &Kpi) -> String {
+    let fields = kpi.rows.fields();
+    let values = &fields[3 + kpi.key_count..fields.len() - 3];
+    let values: Vec<String> =
+        values.iter().map(|field| format!("\"{}\" IS NOT NULL", field.name())).collect();
+    if values.is_empty() { "TRUE".to_owned() } else { format!("({})", values.join(" OR ")) }
+}
+
+/// 1900 to 2200: SQL reads a time as nanoseconds, which reach not much further.
+const SQL_MS: [i64; 2] = [-2_208_988_800_000, 7_258_118_400_000];
 
 fn timestamp(ms: i64) -> String {
-    let ms = ms.clamp(-62_135_596_800_000, MS_MAX);
+    let ms = ms.clamp(SQL_MS[0], SQL_MS[1]);
     format!("TIMESTAMP '{}'", headsup_events::format_rfc3339_ms(ms))
 }
 
@@ -601,7 +623,8 @@ pub(crate) fn finish_swap(disk: &dyn Disk, root: &Path) -> Result<(), StoreError
             let path = root.join(name);
             let folder = path.parent().unwrap_or(root).to_owned();
             let done = if sign == "+ " {
-                headsup_connectors::disk::make_folders(disk, root, &folder).map_err(io_error("make", &folder))?;
+                headsup_connectors::disk::make_folders(disk, root, &folder)
+                    .map_err(io_error("make", &folder))?;
                 disk.rename(&new.join(name), &path)
             } else {
                 disk.remove(&path)

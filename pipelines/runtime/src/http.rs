@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 
 use crate::board::Board;
 use crate::metrics;
+use crate::sink::Sink;
 
 const PAGE: &str = include_str!("../../../dashboards/live/index.html");
 /// How often the page is told of changes at most.
@@ -58,15 +59,23 @@ async fn metrics_page(Shared(board): Shared<Arc<Board>>) -> Response {
     }
 }
 
-/// Ready once every partition has shown an event, and as long as nothing failed.
+/// Ready once every partition has shown an event, and as long as nothing failed. A sink that
+/// is down is said and no reason to send nobody here: the page goes on; unless the input
+/// waits for it.
 async fn ready(Shared(board): Shared<Arc<Board>>) -> (StatusCode, String) {
-    board.read(|state| match (&state.failure, state.watermark_ms) {
+    let sink = board.read(|state| state.sink.as_ref().map(Sink::health)).unwrap_or_default();
+    let (status, mut text) = board.read(|state| match (&state.failure, state.watermark_ms) {
         (Some(failure), _) => (StatusCode::SERVICE_UNAVAILABLE, format!("failed: {failure}\n")),
         (None, None) => {
             (StatusCode::SERVICE_UNAVAILABLE, "waiting for events of every partition\n".to_owned())
         }
+        (None, Some(_)) if sink.full => (StatusCode::SERVICE_UNAVAILABLE, String::new()),
         (None, Some(_)) => (StatusCode::OK, "ready\n".to_owned()),
-    })
+    });
+    if let Some(complaint) = sink.complaint() {
+        text += &format!("{complaint}\n");
+    }
+    (status, text)
 }
 
 async fn live(Shared(board): Shared<Arc<Board>>) -> Json<Value> {

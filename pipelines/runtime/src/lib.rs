@@ -22,7 +22,7 @@ pub use self::core::{Batch, Core, Decode, Produced, Role};
 pub use begin::{Begun, begin};
 pub use board::{Board, KpiBoard, PartitionBoard, Point, Series, Stalls, State};
 pub use config::{ClickhouseConfig, Config, ConfigError};
-pub use heal::{HealError, Healed, Range, heal};
+pub use heal::{HealError, Healed, Range, has_values, heal};
 pub use http::serve;
 pub use metrics::render;
 pub use publish::{KPIS, PARTIALS, QUARANTINE};

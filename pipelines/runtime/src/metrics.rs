@@ -3,6 +3,7 @@
 use prometheus::{Encoder, Gauge, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::board::{BATCH_SECONDS, State};
+use crate::sink::Sink;
 
 /// Renders the board. Nothing is kept between calls, so a series that is gone from
 /// the board is gone from the metrics.
@@ -101,6 +102,41 @@ pub fn render(state: &State) -> Result<String, prometheus::Error> {
         let gauge = Gauge::new(name, help)?;
         gauge.set(value);
         registry.register(Box::new(gauge))?;
+    }
+    if let Some(health) = state.sink.as_ref().map(Sink::health) {
+        let rows = prometheus::IntCounter::new(
+            "headsup_clickhouse_rows_total",
+            "Rows loaded into ClickHouse by this process.",
+        )?;
+        rows.inc_by(health.rows);
+        registry.register(Box::new(rows))?;
+        let failures = prometheus::IntCounter::new(
+            "headsup_clickhouse_failures_total",
+            "Attempts to load rows into ClickHouse that failed.",
+        )?;
+        failures.inc_by(health.failures);
+        registry.register(Box::new(failures))?;
+        for (name, help, value) in [
+            (
+                "headsup_clickhouse_behind_files",
+                "Stored files that are not in ClickHouse yet.",
+                health.behind_files as f64,
+            ),
+            (
+                "headsup_clickhouse_behind_bytes",
+                "Size of the stored files that are not in ClickHouse yet.",
+                health.behind_bytes as f64,
+            ),
+            (
+                "headsup_clickhouse_failing_seconds",
+                "How long nothing has been loaded into ClickHouse because attempts fail; 0 if the last did not.",
+                health.failing.map_or(0.0, |(since, _)| since.as_secs_f64()),
+            ),
+        ] {
+            let gauge = Gauge::new(name, help)?;
+            gauge.set(value);
+            registry.register(Box::new(gauge))?;
+        }
     }
     let over = Gauge::new(
         "headsup_kpi_series_left_out",

@@ -25,6 +25,7 @@ use crate::core::{Batch, Core, Decode, Role};
 use crate::heart::Heart;
 use crate::publish::PARTIALS;
 use crate::resume::{self, Snapshot};
+use crate::sink::{Sink, SinkError};
 use crate::write::Write;
 
 /// Where events come from.
@@ -106,6 +107,9 @@ pub enum RunError {
     /// Reading or writing a checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// ClickHouse.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
     /// Another process has the run.
     #[error(transparent)]
     Claim(#[from] ClaimError),
@@ -186,7 +190,14 @@ pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -
         Input::Files(_) => None,
         Input::Log(log, _) => Some(log.clone()),
     };
-    let Begun { mut core, writer, positions, checkpoint } = begin(&job, &ends, log.as_ref(), &disk, board)?;
+    let Begun { mut core, mut writer, positions, checkpoint } =
+        begin(&job, &ends, log.as_ref(), &disk, board)?;
+    let sink = Sink::start(&job.config, &job.data, job.role.tag(), writer.claim.generation(), stop)?;
+    board.update(|state| state.sink.clone_from(&sink));
+    if let (Some(sink), Some(checkpoint)) = (&sink, &checkpoint) {
+        sink.completed(checkpoint.next_file)?;
+    }
+    writer.sink = sink;
     let names: Vec<String> = ends.into_iter().map(|(name, _)| name).collect();
     let quit = Arc::new(AtomicBool::new(false));
     let (mut sources, readers) = open(&job, input, partitions, &positions, &quit)?;

@@ -16,6 +16,7 @@ use crate::core::Produced;
 use crate::publish::Publisher;
 use crate::resume::{Checkpoint, FORMAT, Snapshot};
 use crate::run::RunError;
+use crate::sink::Sink;
 
 /// What there is to write.
 pub enum Write {
@@ -26,6 +27,10 @@ pub enum Write {
     /// Records of a partition that were set aside.
     Quarantined(String, Vec<Quarantined>),
 }
+
+/// Longest wait for the sink at the end of a run; what it has not taken then, the next run
+/// loads.
+const SINK_MAX: Duration = Duration::from_secs(60);
 
 pub(crate) type Written = Result<(Vec<(String, u64)>, Duration), RunError>;
 
@@ -41,6 +46,7 @@ pub struct Writer {
     /// `None`: the input is no log, and there are no topics.
     pub(crate) publisher: Option<Publisher>,
     pub(crate) board: Arc<Board>,
+    pub(crate) sink: Option<Sink>,
 }
 
 impl Writer {
@@ -74,6 +80,13 @@ impl Writer {
         let started = Instant::now();
         self.flush(None)?;
         writing += started.elapsed();
+        if let Some(sink) = &self.sink {
+            if self.publisher.is_none() {
+                // Of files there is no checkpoint, and nothing comes again.
+                sink.completed(self.store.next())?;
+            }
+            sink.finish(SINK_MAX)?;
+        }
         Ok((self.store.rows().clone().into_iter().collect(), writing))
     }
 
@@ -127,6 +140,9 @@ impl Writer {
             postcard::to_stdvec(&checkpoint).map_err(|error| RunError::State("pack", error.into()))?;
         self.claim.check()?;
         self.checkpoints.write(FORMAT, &contents)?;
+        if let Some(sink) = &self.sink {
+            sink.completed(self.store.next())?;
+        }
         self.board.update(|state| {
             state.checkpoints += 1;
             state.checkpoint_bytes = contents.len() as u64;
