@@ -377,14 +377,14 @@ fn check(roles: &[Role], default_seeds: u64) {
 
 #[test]
 fn one_process_comes_to_the_same_whatever_happens() {
-    check(&[Role::All], 1_000);
+    check(&[Role::All], 1_200);
 }
 
 #[test]
 fn two_shares_and_their_merge_come_to_the_same_whatever_happens() {
     let share = |first, end| Role::Share(Share { first, end, of: PARTITIONS });
     let roles = [share(0, 2), share(2, 4), Role::Merge];
-    check(&roles, 500);
+    check(&roles, 800);
     let (events, kpis) = (events(), kpis());
     let (one, _) = run(&events, &kpis, &[Role::All], 1, 0, 0);
     let (shared, _) = run(&events, &kpis, &roles, 2, 0, 0);
