@@ -79,6 +79,9 @@ impl ShareRecord {
     }
 }
 
+/// Tick, KPI, share and part of partial aggregates.
+type Place = (i64, usize, Share, u32);
+
 /// The windows of all KPIs over all shares.
 #[derive(Debug)]
 pub struct Merge {
@@ -87,8 +90,7 @@ pub struct Merge {
     shares: BTreeMap<Share, Progress>,
     /// Shares of an earlier division of the partitions.
     former: BTreeSet<Share>,
-    /// By tick, KPI, share and part.
-    waiting: BTreeMap<(i64, usize, Share, u32), RecordBatch>,
+    waiting: BTreeMap<Place, RecordBatch>,
 }
 
 /// How far a share has got.
@@ -116,7 +118,7 @@ struct Saved {
     windows: Vec<Vec<u8>>,
     shares: Vec<(Share, Progress)>,
     former: BTreeSet<Share>,
-    waiting: Vec<((i64, usize, Share, u32), Vec<u8>)>,
+    waiting: Vec<(Place, Vec<u8>)>,
 }
 
 impl Merge {
@@ -268,9 +270,8 @@ impl Merge {
     /// # Errors
     /// A state that cannot be packed.
     pub fn save(&self) -> Result<Vec<u8>, WindowsError> {
-        let waiting = |(key, batch): (&(i64, usize, Share, u32), &RecordBatch)| {
-            Ok((key.clone(), pack(std::slice::from_ref(batch))?))
-        };
+        let waiting =
+            |(key, batch): (&Place, &RecordBatch)| Ok((key.clone(), pack(std::slice::from_ref(batch))?));
         let saved = Saved {
             windows: self.windows.iter().map(|windows| windows.save().pack()).collect::<Result<_, _>>()?,
             shares: self.shares.iter().map(|(share, progress)| (share.clone(), *progress)).collect(),
