@@ -124,6 +124,17 @@ impl Claim {
         self.write()
     }
 
+    /// The tables are of this generation, which is more than the claim knows of: its file has been
+    /// lost.
+    ///
+    /// # Errors
+    /// Those of [`Claim::check`], or a file that cannot be written.
+    pub fn adopt_generation(&mut self, generation: u64) -> Result<(), ClaimError> {
+        self.check()?;
+        self.generation = generation;
+        self.write()
+    }
+
     fn write(&self) -> Result<(), ClaimError> {
         let text = format!("{} {}\n", self.epoch, self.generation);
         replace(&*self.disk, &self.path, &[text.as_bytes()]).map_err(io_error("write", &self.path))

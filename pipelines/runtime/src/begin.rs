@@ -51,7 +51,7 @@ pub fn begin(
     let ends = if job.until_end { partitions.iter().cloned().collect() } else { BTreeMap::new() };
     let loaded = if again { None } else { resume::load(&checkpoints, &definitions, &ends)? };
     // One of an earlier generation was left by a process that was stopped while it began anew.
-    let loaded = loaded.filter(|(_, checkpoint)| checkpoint.generation == claim.generation());
+    let loaded = loaded.filter(|(_, checkpoint)| checkpoint.generation >= claim.generation());
     if let Some((path, checkpoint)) = &loaded {
         let now: BTreeSet<&String> = partitions.iter().map(|(name, _)| name).collect();
         if !checkpoint.snapshot.positions.keys().eq(now) {
@@ -60,9 +60,15 @@ pub fn begin(
         }
     }
     let checkpoint = loaded.map(|(_, checkpoint)| checkpoint);
-    if checkpoint.is_none() {
-        claim.begin_generation()?;
-        checkpoints.clear()?;
+    match &checkpoint {
+        None => {
+            claim.begin_generation()?;
+            checkpoints.clear()?;
+        }
+        Some(checkpoint) if checkpoint.generation > claim.generation() => {
+            claim.adopt_generation(checkpoint.generation)?;
+        }
+        Some(_) => {}
     }
     let claim = Arc::new(claim);
     let mut store = Store::open(disk.clone(), &job.data, tag.as_deref())?.guarded_by(claim.clone());

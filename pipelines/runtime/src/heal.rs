@@ -103,7 +103,7 @@ pub fn heal(
     finish_swap(&*disk, &job.data)?;
     let checkpoints = Checkpoints::of(disk.clone(), &job.data, None);
     let checkpoint = resume::of_definitions(&checkpoints, &resume::definitions(job))?;
-    let checkpoint = checkpoint.filter(|checkpoint| checkpoint.generation == claim.generation());
+    let checkpoint = checkpoint.filter(|checkpoint| checkpoint.generation >= claim.generation());
     let Some(checkpoint) = checkpoint else {
         return Err(Box::new(HealError::NoRun(job.data.clone())));
     };
