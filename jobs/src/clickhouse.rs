@@ -103,7 +103,7 @@ mod with {
     }
 
     pub fn migrate(place: &Place, folder: Option<&Path>) -> Result<(), Failure> {
-        let kpis: Vec<KpiTable> = kpis::load(folder)?
+        let kpis: Vec<KpiTable> = kpis::load(folder, &place.config()?.kpis)?
             .iter()
             .map(|kpi| KpiTable { name: kpi.name.clone(), rows: kpi.rows.clone(), key_count: kpi.key_count })
             .collect();

@@ -42,7 +42,7 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
         });
     }
     let config = args.place.config()?;
-    let kpis = kpis::load(None)?;
+    let kpis = kpis::load(None, &config.kpis)?;
     // The day's log is made anew: a demo shows the same day each time.
     let folder = args.place.data.join("demo");
     match std::fs::remove_dir_all(&folder) {

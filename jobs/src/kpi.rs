@@ -22,9 +22,19 @@ pub struct KpiArgs {
 #[derive(Debug, Subcommand)]
 enum What {
     /// What is computed: names, titles, windows, columns
-    List(Folder),
+    List {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        folder: Folder,
+    },
     /// Check all files at once
-    Check(Folder),
+    Check {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        folder: Folder,
+    },
     /// Compute all KPIs from the stored facts and compare them with what the
     /// pipeline showed last; exit code 3 if a row differs
     Recompute {
@@ -47,18 +57,18 @@ struct Folder {
 
 pub fn kpi(args: &KpiArgs) -> Result<(), Failure> {
     match &args.what {
-        What::List(folder) => list(folder),
-        What::Check(folder) => {
-            let count = kpis::load(folder.folder.as_deref())?.len();
+        What::List { place, folder } => list(place, folder),
+        What::Check { place, folder } => {
+            let count = kpis::load(folder.folder.as_deref(), &place.config()?.kpis)?.len();
             output::print(format!("{count} KPIs, no mistakes\n"))
         }
         What::Recompute { place, folder, clickhouse } => recompute(place, folder, *clickhouse),
     }
 }
 
-fn list(folder: &Folder) -> Result<(), Failure> {
+fn list(place: &Place, folder: &Folder) -> Result<(), Failure> {
     let mut out = String::new();
-    for kpi in kpis::load(folder.folder.as_deref())? {
+    for kpi in kpis::load(folder.folder.as_deref(), &place.config()?.kpis)? {
         out += &format!("{}: {}\n", kpi.name, kpi.title);
         let windowing = kpi.windowing;
         let every = match windowing.slide_ms() {
@@ -81,6 +91,9 @@ fn list(folder: &Folder) -> Result<(), Failure> {
             names[3..3 + kpi.key_count].join(", "),
             names[3 + kpi.key_count..names.len() - 3].join(", ")
         );
+        for parameter in &kpi.parameters {
+            out += &format!("  parameter {} = {}\n", parameter.name, parameter.value);
+        }
         for line in kpi.description.lines() {
             out += &format!("  {line}\n");
         }
@@ -90,7 +103,8 @@ fn list(folder: &Folder) -> Result<(), Failure> {
 }
 
 fn recompute(place: &Place, folder: &Folder, clickhouse: bool) -> Result<(), Failure> {
-    let kpis = kpis::load(folder.folder.as_deref())?;
+    let settings = place.config()?.kpis;
+    let kpis = kpis::load(folder.folder.as_deref(), &settings)?;
     let failed = |error: DataFusionError| Failure::new(error.strip_backtrace());
     let rows = match clickhouse {
         true => from_clickhouse(place, &kpis)?,
@@ -102,7 +116,7 @@ fn recompute(place: &Place, folder: &Folder, clickhouse: bool) -> Result<(), Fai
     for (kpi, rows) in kpis.iter().zip(rows) {
         let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
         let differing = runtime.block_on(async {
-            let context = headsup_runtime::session(&place.data, &kpis).await?;
+            let context = headsup_runtime::session(&place.data, &kpis, &settings.calendar).await?;
             headsup_runtime::register_rows(&context, "recomputed", kpi.rows.clone(), rows)?;
             let fields: Vec<String> = kpi.rows.fields().iter().map(|field| format!("\"{}\"", field.name())).collect();
             let columns = fields[..fields.len() - 3].join(", ");

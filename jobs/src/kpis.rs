@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use headsup_kpi::{Kpi, KpiError};
+use headsup_kpi::{Kpi, KpiError, Settings};
 
 use crate::Failure;
 
@@ -14,7 +14,7 @@ const BUILT_IN: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/kpis.rs")
 ///
 /// # Errors
 /// All mistakes in all files at once.
-pub fn load(folder: Option<&Path>) -> Result<Vec<Arc<Kpi>>, Failure> {
+pub fn load(folder: Option<&Path>, settings: &Settings) -> Result<Vec<Arc<Kpi>>, Failure> {
     let mut files: Vec<(String, String, String)> = Vec::new();
     match folder {
         None => {
@@ -45,8 +45,14 @@ pub fn load(folder: Option<&Path>) -> Result<Vec<Arc<Kpi>>, Failure> {
             }
         }
     }
-    let (kpis, mistakes): (Vec<_>, Vec<_>) =
-        files.iter().map(|(file, name, sql)| Kpi::parse(file, name, sql)).partition(Result::is_ok);
+    if let Some(name) = settings.parameters.keys().find(|set| files.iter().all(|(_, name, _)| name != *set)) {
+        let message = format!("kpis.parameters: there is no KPI {name}, of which a parameter is set");
+        return Err(Failure { code: 2, message });
+    }
+    let (kpis, mistakes): (Vec<_>, Vec<_>) = files
+        .iter()
+        .map(|(file, name, sql)| Kpi::parse_with(file, name, sql, settings))
+        .partition(Result::is_ok);
     if mistakes.is_empty() {
         return Ok(kpis.into_iter().flatten().map(Arc::new).collect());
     }

@@ -7,6 +7,7 @@ mod demo;
 mod import;
 mod kpi;
 mod kpis;
+mod memory;
 mod merge;
 mod output;
 mod quarantine;
@@ -158,6 +159,7 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
+    memory::tune();
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Demo(args) => demo::demo(&args),

@@ -29,7 +29,7 @@ pub struct MergeArgs {
 
 pub fn merge(args: &MergeArgs) -> Result<(), Failure> {
     let config = args.place.config()?;
-    let kpis = kpis::load(args.kpis.as_deref())?;
+    let kpis = kpis::load(args.kpis.as_deref(), &config.kpis)?;
     let log = args.place.log()?;
     make_topics(log.as_ref(), config.log_partitions)?;
     make_topic(log.as_ref(), PARTIALS, partitions(log.as_ref())?)?;

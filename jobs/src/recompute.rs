@@ -37,10 +37,11 @@ pub fn recompute(args: &RecomputeArgs) -> Result<(), Failure> {
         return Err(Failure { code: 2, message: "--from is not before --to".to_owned() });
     }
     let log = args.place.log()?;
+    let config = args.place.config()?;
     let job = Job {
         role: Role::All,
-        config: args.place.config()?,
-        kpis: kpis::load(args.kpis.as_deref())?,
+        kpis: kpis::load(args.kpis.as_deref(), &config.kpis)?,
+        config,
         data: args.place.data.clone(),
         from_start: false,
         until_end: false,

@@ -58,7 +58,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     if args.no_facts {
         config.store_tables.clear();
     }
-    let kpis = kpis::load(args.kpis.as_deref())?;
+    let kpis = kpis::load(args.kpis.as_deref(), &config.kpis)?;
     for kpi in &kpis {
         if kpi.corrections_ms < config.contacts.wrap_ms
             && kpi.sql.contains("ended_at")

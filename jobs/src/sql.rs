@@ -34,10 +34,11 @@ enum Format {
 
 pub fn sql(args: &SqlArgs) -> Result<(), Failure> {
     args.place.must_exist()?;
-    let kpis = kpis::load(args.kpis.as_deref())?;
+    let settings = args.place.config()?.kpis;
+    let kpis = kpis::load(args.kpis.as_deref(), &settings)?;
     let runtime = tokio_runtime()?;
     let batches = runtime.block_on(async {
-        let context = headsup_runtime::session(&args.place.data, &kpis).await?;
+        let context = headsup_runtime::session(&args.place.data, &kpis, &settings.calendar).await?;
         let frame = context.sql(&args.query).await?;
         let schema = frame.schema().as_arrow().clone();
         let batches = frame.collect().await?;

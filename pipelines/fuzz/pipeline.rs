@@ -2,7 +2,7 @@
 
 use headsup_events::{Chunk, Decoder, Limits};
 use headsup_operators::facts::Table;
-use headsup_operators::{ContactLimits, Pipeline, PipelineConfig};
+use headsup_operators::{ContactLimits, FollowLimits, Pipeline, PipelineConfig};
 
 pub const PARTITIONS: usize = 2;
 const APPENDED_AT_MS: i64 = 1_772_410_200_000;
@@ -15,6 +15,9 @@ pub fn new() -> Pipeline {
         // Short, because the queue is sampled until they are over.
         contacts: ContactLimits { served_ms: 30 * 60_000, queue_ms: 30 * 60_000, ..ContactLimits::default() },
         queue_tick_ms: 10_000,
+        queue_over_ms: 120_000,
+        follow: FollowLimits::default(),
+        agents: true,
         store: Table::ALL.to_vec(),
         profile: false,
     };

@@ -43,6 +43,9 @@ pub struct Store {
 /// its oldest ones early.
 const OPEN_MAX: usize = 32;
 const ROW_GROUP_ROWS: usize = 128 * 1024;
+/// Encoded rows of a file that may wait for their row group to be complete: memory for
+/// each open file, however long it stays open.
+const ROW_GROUP_BYTES: usize = 2 * 1024 * 1024;
 /// Rows are handed to Parquet when so many are there: a call for each window's few
 /// would cost more than its rows.
 const WRITE_ROWS: usize = 8 * 1024;
@@ -263,6 +266,7 @@ fn properties(schema: &Schema) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
         .set_statistics_enabled(EnabledStatistics::Chunk);
     for field in schema.fields() {
         if matches!(field.data_type(), DataType::Int64 | DataType::Timestamp(..)) {

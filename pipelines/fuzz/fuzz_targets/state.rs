@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut pipeline = pipeline::new();
-    if pipeline.restore(bytes).is_err() {
+    if pipeline.restore(bytes, u32::MAX).is_err() {
         return;
     }
     let _ = pipeline.sizes();

@@ -1,6 +1,6 @@
 //! A KPI file: its header, its query, and everything that can be wrong with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use headsup_stream::{Windowing, gcd, parse_duration_ms};
 
+use crate::calendar::Calendar;
 use crate::functions;
 use headsup_operators::facts::Table;
 
@@ -33,8 +34,10 @@ pub struct Kpi {
     pub unit: String,
     /// The other comments of the header.
     pub description: String,
-    /// The file's text.
+    /// The file's text, with the values of its parameters.
     pub sql: String,
+    /// Its parameters.
+    pub parameters: Vec<Parameter>,
     /// Its windows.
     pub windowing: Windowing,
     /// How long after its end a window takes late facts, in ms.
@@ -58,6 +61,27 @@ pub struct Kpi {
     pub rows: SchemaRef,
     /// How many columns after `grouped_by` are keys.
     pub key_count: usize,
+}
+
+/// What KPI files leave open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// When shops are open.
+    pub calendar: Arc<Calendar>,
+    /// Values of parameters in place of those in the files, by KPI and name.
+    pub parameters: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// A value that a file gives a name: `-- parameter: within = 30 seconds`, and `$within` in the
+/// query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name.
+    pub name: String,
+    /// What it is: a duration, or a whole number.
+    pub value: String,
+    /// In ms, or the number.
+    number: i64,
 }
 
 /// A way from a facts table to the aggregation.
@@ -138,7 +162,19 @@ impl Kpi {
     /// # Errors
     /// The first mistake in it.
     pub fn parse(file: &str, name: &str, sql: &str) -> Result<Self, KpiError> {
-        Parser { name, sql }.parse().map_err(|(line, message)| KpiError {
+        Self::parse_with(file, name, sql, &Settings::default())
+    }
+
+    /// The same with settings.
+    ///
+    /// # Errors
+    /// The first mistake in the file, or in the parameters that the settings give it.
+    pub fn parse_with(file: &str, name: &str, sql: &str, settings: &Settings) -> Result<Self, KpiError> {
+        let set = settings.parameters.get(name);
+        let parse = |(parameters, sql): (Vec<Parameter>, String)| {
+            Parser { name, sql: &sql, calendar: &settings.calendar, parameters }.parse()
+        };
+        with_parameters(sql, set).and_then(parse).map_err(|(line, message)| KpiError {
             file: file.to_owned(),
             line,
             message,
@@ -149,6 +185,7 @@ impl Kpi {
     /// of all times at which its windows show something.
     pub fn tick_ms(&self) -> i64 {
         let boundary = gcd(self.windowing.pane_ms(), self.corrections_ms);
+        let boundary = gcd(boundary, self.windowing.offset_ms());
         gcd(boundary, self.early_ms.unwrap_or(0))
     }
 
@@ -194,6 +231,83 @@ impl Kpi {
 struct Parser<'a> {
     name: &'a str,
     sql: &'a str,
+    calendar: &'a Arc<Calendar>,
+    parameters: Vec<Parameter>,
+}
+
+/// The parameters in a file's header, with the values that are `set`, and the file with the
+/// values in the place of the names.
+fn with_parameters(
+    sql: &str,
+    set: Option<&BTreeMap<String, String>>,
+) -> Result<(Vec<Parameter>, String), Mistake> {
+    let mut parameters: Vec<Parameter> = Vec::new();
+    for (index, line) in sql.lines().enumerate() {
+        let Some(text) = line.trim().strip_prefix("--").and_then(|comment| {
+            let (key, text) = comment.split_once(':')?;
+            (key.trim() == "parameter").then_some(text)
+        }) else {
+            continue;
+        };
+        let place = Some(index as u64 + 1);
+        let wrong = |problem: String| (place, problem);
+        let form = "expected a name and a duration or whole number, as in -- parameter: within = 30 seconds";
+        let (name, value) = text.split_once('=').ok_or_else(|| wrong(form.to_owned()))?;
+        let (name, value) = (name.trim(), value.trim());
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+            return Err(wrong(format!("\"{name}\" cannot be the name of a parameter; use a-z and _")));
+        }
+        if parameters.iter().any(|other| other.name == name) {
+            return Err(wrong(format!("there are two parameters {name}")));
+        }
+        let number = |value: &str| parse_duration_ms(value).or_else(|| value.parse().ok());
+        let of_file = number(value).ok_or_else(|| wrong(format!("{form}; found \"{value}\"")))?;
+        let (value, number) = match set.and_then(|set| set.get(name)) {
+            None => (value.to_owned(), of_file),
+            Some(value) => {
+                let problem = || {
+                    format!("parameter {name} is set to \"{value}\", which is no duration or whole number")
+                };
+                (value.clone(), number(value).ok_or_else(|| wrong(problem()))?)
+            }
+        };
+        parameters.push(Parameter { name: name.to_owned(), value, number });
+    }
+    let known: Vec<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+    for name in set.into_iter().flat_map(BTreeMap::keys) {
+        if !known.contains(&name.as_str()) {
+            let nearest = did_you_mean(name, &known);
+            return Err((None, format!("it has no parameter {name}, which is set{nearest}")));
+        }
+    }
+    let mut out = String::with_capacity(sql.len());
+    for (index, line) in sql.split_inclusive('\n').enumerate() {
+        let is_parameter = line.trim().strip_prefix("--").is_some_and(|c| c.trim().starts_with("parameter:"));
+        let mut rest = line;
+        while let Some((before, after)) = rest.split_once('$') {
+            let end = after.find(|c: char| !(c.is_ascii_lowercase() || c == '_')).unwrap_or(after.len());
+            let (name, after) = after.split_at(end);
+            let is_comment = line.trim().starts_with("--");
+            out.push_str(before);
+            match parameters.iter().find(|parameter| parameter.name == name) {
+                Some(parameter) if is_comment => out.push_str(&parameter.value),
+                Some(parameter) => out.push_str(&parameter.number.to_string()),
+                None => {
+                    let nearest = did_you_mean(name, &known);
+                    let problem =
+                        format!("there is no parameter ${name}; say what it is in the header{nearest}");
+                    return Err((Some(index as u64 + 1), problem));
+                }
+            }
+            rest = after;
+        }
+        match parameters.iter().find(|p| is_parameter && line.contains(&format!(" {} ", p.name))) {
+            // What is set is what counts, and what a checkpoint is held against.
+            Some(p) => out.push_str(&format!("-- parameter: {} = {}\n", p.name, p.value)),
+            None => out.push_str(rest),
+        }
+    }
+    Ok((parameters, out))
 }
 
 struct Header {
@@ -257,12 +371,16 @@ impl Parser<'_> {
             let comment = comment.trim();
             let number = Some(index as u64 + 1);
             let duration = |value: &str| {
-                parse_duration_ms(value).ok_or_else(|| {
+                // A sum, so that a parameter can be in it.
+                let mut parts = value.split('+').map(|part| parse_duration_ms(part.trim()));
+                let sum = parts.try_fold(0i64, |sum, part| sum.checked_add(part?));
+                sum.ok_or_else(|| {
                     (number, format!("expected a duration such as 10 minutes, found \"{value}\""))
                 })
             };
             match comment.split_once(':').map(|(key, value)| (key.trim(), value.trim())) {
                 Some(("title", value)) => header.title = value.to_owned(),
+                Some(("parameter", _)) => {}
                 Some(("unit", value)) => header.unit = value.to_owned(),
                 Some(("corrections", "none")) => header.corrections_ms = 0,
                 Some(("corrections", value)) => header.corrections_ms = duration(value)?,
@@ -303,7 +421,7 @@ impl Parser<'_> {
                 .map_err(internal)?;
         }
         let mut state = context.state();
-        functions::register(&mut state).map_err(internal)?;
+        functions::register(&mut state, self.calendar).map_err(internal)?;
         let plan = poll(state.create_logical_plan(self.sql)).map_err(|error| self.explain(&error))?;
         if let LogicalPlan::Projection(_) = &plan {
         } else if !matches!(plan, LogicalPlan::Aggregate(_)) {
@@ -473,6 +591,7 @@ impl Parser<'_> {
             unit: header.unit,
             description: header.description,
             sql: self.sql.to_owned(),
+            parameters: self.parameters.clone(),
             windowing,
             corrections_ms: header.corrections_ms,
             early_ms: header.early_ms,
@@ -514,12 +633,18 @@ impl Parser<'_> {
             };
             lengths.push(ms);
         }
-        let windowing = match lengths.as_slice() {
-            [size] => Windowing::tumble(*size),
-            [slide, size] => Windowing::hop(*slide, *size),
-            _ => unreachable!("the signatures take two or three arguments"),
+        let (windowing, offset) = match (name, lengths.as_slice()) {
+            ("tumble", [size]) => (Windowing::tumble(*size), 0),
+            ("tumble", [size, offset]) => (Windowing::tumble(*size), *offset),
+            ("hop", [slide, size]) => (Windowing::hop(*slide, *size), 0),
+            ("hop", [slide, size, offset]) => (Windowing::hop(*slide, *size), *offset),
+            _ => {
+                let form = "expected tumble(time, size) or hop(time, slide, size), and an offset if need be";
+                return Err((line, format!("{name}: {form}")));
+            }
         };
-        Ok((windowing.map_err(|error| (line, format!("{name}: {error}")))?, &args[0]))
+        let windowing = windowing.map_err(|error| (line, format!("{name}: {error}")))?;
+        Ok((windowing.offset(offset), &args[0]))
     }
 
     fn check_aggregate(&self, expr: &Expr, input: &DFSchemaRef) -> Result<(), Mistake> {

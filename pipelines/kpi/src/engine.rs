@@ -162,7 +162,7 @@ impl Windows for KpiWindows {
         if !panes.chain(saved.windows.keys().copied()).chain(saved.now_ms).chain(revisions).all(is_time)
             || counts.into_iter().any(|count| count > i64::MAX as u64)
             || saved.partials.iter().any(|&(pane, _)| self.kpi.windowing.pane_start(pane) != pane)
-            || saved.windows.keys().any(|start| start.rem_euclid(self.kpi.windowing.slide_ms()) != 0)
+            || saved.windows.keys().any(|start| !self.kpi.windowing.is_start(*start))
         {
             return Err(format!("a damaged state of KPI {}", self.kpi.name).into());
         }

@@ -2,33 +2,41 @@
 //!
 //! | function | is |
 //! |---|---|
-//! | `tumble(t, size)`, `hop(t, slide, size)` | mark the window; only in GROUP BY |
+//! | `tumble(t, size)`, `hop(t, slide, size)` | mark the window; only in GROUP BY. A further INTERVAL is how much after the Unix epoch one begins |
 //! | `avg_ms(x)` | the exact mean of whole numbers: sum and count are integers, divided once |
 //! | `quantile(x, q)` | the ⌈q·n⌉-th smallest whole number, to within 1.1 % |
 //! | `ratio(a, b)` | a / b as a double; NULL if b is 0 |
+//! | `local_minute(t, 'Asia/Shanghai')` | the minute of the day, 0 to 1439, that clocks there show |
+//! | `business_ms(shop, from, to)` | the ms between two times in which the shop is open |
 
 use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, Float64Builder,
-    Int64Array,
+    Int64Array, PrimitiveArray,
 };
-use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type, TimeUnit};
+use arrow::compute::cast;
+use arrow::datatypes::{
+    DataType, Field, FieldRef, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+};
 use datafusion::common::{Result, ScalarValue, exec_err, not_impl_err, plan_err};
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, EmitTo, GroupsAccumulator,
-    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 use datafusion::physical_expr::expressions::Literal;
 
+use crate::calendar::{Calendar, local_minute, time_zone};
 use crate::sketch::Sketch;
 
 /// Makes the functions known to a session.
-pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
+pub fn register(registry: &mut dyn FunctionRegistry, calendar: &Arc<Calendar>) -> Result<()> {
     registry.register_udf(Arc::new(ScalarUDF::from(Window::new("tumble", 2))))?;
     registry.register_udf(Arc::new(ScalarUDF::from(Window::new("hop", 3))))?;
+    registry.register_udf(Arc::new(ScalarUDF::from(LocalMinute::new())))?;
+    registry.register_udf(Arc::new(ScalarUDF::from(BusinessMs::new(calendar.clone()))))?;
     registry.register_udf(Arc::new(ScalarUDF::from(Ratio::new())))?;
     registry.register_udaf(Arc::new(AggregateUDF::from(AvgMs::new())))?;
     registry.register_udaf(Arc::new(AggregateUDF::from(Quantile::new())))?;
@@ -45,7 +53,8 @@ struct Window {
 
 impl Window {
     fn new(name: &'static str, arguments: usize) -> Self {
-        Self { name, signature: Signature::any(arguments, Volatility::Immutable) }
+        let takes = [arguments, arguments + 1].map(TypeSignature::Any);
+        Self { name, signature: Signature::one_of(takes.into(), Volatility::Immutable) }
     }
 }
 
@@ -98,7 +107,7 @@ impl ScalarUDFImpl for Ratio {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let numbers = |array: &ArrayRef| arrow::compute::cast(array, &DataType::Float64);
+        let numbers = |array: &ArrayRef| cast(array, &DataType::Float64);
         let (a, b) = (numbers(&arrays[0])?, numbers(&arrays[1])?);
         let (a, b) = (a.as_primitive::<Float64Type>(), b.as_primitive::<Float64Type>());
         let ratios: Float64Array = a
@@ -110,6 +119,120 @@ impl ScalarUDFImpl for Ratio {
             })
             .collect();
         Ok(ColumnarValue::Array(Arc::new(ratios)))
+    }
+}
+
+/// Times as microseconds.
+const TIME: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct LocalMinute {
+    signature: Signature,
+}
+
+impl LocalMinute {
+    fn new() -> Self {
+        Self { signature: Signature::any(2, Volatility::Immutable) }
+    }
+}
+
+impl ScalarUDFImpl for LocalMinute {
+    fn name(&self) -> &str {
+        "local_minute"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        match types {
+            [DataType::Timestamp(..), zone] if zone.is_string() => Ok(DataType::Int64),
+            _ => plan_err!("local_minute(t, zone) takes a time and a time zone such as 'Asia/Shanghai'"),
+        }
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let zone = match &args.args[1] {
+            ColumnarValue::Scalar(zone) => zone.try_as_str().flatten().map(str::to_owned),
+            ColumnarValue::Array(_) => None,
+        };
+        let Some(zone) = zone else {
+            return plan_err!(
+                "local_minute(t, zone) needs one time zone for all rows, such as 'Asia/Shanghai'"
+            );
+        };
+        let zone = match time_zone(&zone) {
+            Ok(zone) => zone,
+            Err(problem) => return plan_err!("local_minute: {problem}"),
+        };
+        let times = cast(&args.args[0].to_array(args.number_rows)?, &TIME)?;
+        let times = times.as_primitive::<TimestampMicrosecondType>();
+        let minutes: Int64Array =
+            times.iter().map(|us| us.and_then(|us| local_minute(&zone, us.div_euclid(1_000)))).collect();
+        Ok(ColumnarValue::Array(Arc::new(minutes)))
+    }
+}
+
+#[derive(Debug)]
+struct BusinessMs {
+    signature: Signature,
+    calendar: Arc<Calendar>,
+}
+
+impl PartialEq for BusinessMs {
+    fn eq(&self, other: &Self) -> bool {
+        self.calendar == other.calendar
+    }
+}
+
+impl Eq for BusinessMs {}
+
+impl std::hash::Hash for BusinessMs {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.calendar.to_string().hash(state);
+    }
+}
+
+impl BusinessMs {
+    fn new(calendar: Arc<Calendar>) -> Self {
+        Self { signature: Signature::any(3, Volatility::Immutable), calendar }
+    }
+}
+
+impl ScalarUDFImpl for BusinessMs {
+    fn name(&self) -> &str {
+        "business_ms"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        match types {
+            [shop, DataType::Timestamp(..), DataType::Timestamp(..)] if shop.is_string() => {
+                Ok(DataType::Int64)
+            }
+            _ => plan_err!("business_ms(shop, from, to) takes a shop and two times"),
+        }
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let shops = cast(&arrays[0], &DataType::Utf8)?;
+        let (from, to) = (cast(&arrays[1], &TIME)?, cast(&arrays[2], &TIME)?);
+        let shops = shops.as_string::<i32>();
+        let from = from.as_primitive::<TimestampMicrosecondType>();
+        let to = to.as_primitive::<TimestampMicrosecondType>();
+        let open = (0..shops.len()).map(|row| {
+            let shop = if shops.is_valid(row) { shops.value(row) } else { "" };
+            let ms = |times: &PrimitiveArray<TimestampMicrosecondType>| {
+                times.is_valid(row).then(|| times.value(row).div_euclid(1_000))
+            };
+            Some(self.calendar.of(shop).open_ms(ms(from)?, ms(to)?))
+        });
+        Ok(ColumnarValue::Array(Arc::new(open.collect::<Int64Array>())))
     }
 }
 

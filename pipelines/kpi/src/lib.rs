@@ -2,12 +2,13 @@
 //!
 //! Like the operators, it does no I/O and reads no clock; all state is integers.
 //!
-//! `definition` reads a file and checks it, `functions` and `sketch` are what SQL
+//! `definition` reads a file and checks it, `functions`, `calendar` and `sketch` are what SQL
 //! can call, `engine` keeps the windows. One engine serves the stream and the
 //! batch: facts go in with [`KpiWindows::absorb`], rows come out of
 //! [`KpiWindows::tick`]. Over a share of the events there are [`KpiPartials`] instead, which
 //! [`Merge`] puts together.
 
+mod calendar;
 mod definition;
 mod engine;
 mod functions;
@@ -17,7 +18,8 @@ mod merge;
 mod shares;
 mod sketch;
 
-pub use definition::{Kpi, KpiError};
+pub use calendar::{Calendar, Schedule};
+pub use definition::{Kpi, KpiError, Parameter, Settings};
 pub use engine::KpiWindows;
 pub use functions::register;
 pub use merge::{Merge, Merged, Progress, Share, ShareRecord, ShareSays};

@@ -8,7 +8,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use headsup_events::{Chunk, Decoder, Limits};
 use headsup_kpi::{Kpi, KpiPartials, KpiWindows, Merge, Merged, Share, ShareRecord, ShareSays, tick_of};
 use headsup_operators::facts::Table;
-use headsup_operators::{ContactLimits, Pipeline, PipelineConfig, Windows};
+use headsup_operators::{ContactLimits, FollowLimits, Pipeline, PipelineConfig, Windows};
 use headsup_sources::simulate::{Config, Simulator};
 use headsup_stream::Accounting;
 use rand::{RngExt, SeedableRng};
@@ -81,12 +81,27 @@ fn run_refusing(
     store: &[Table],
     lives: usize,
 ) -> (Result, u64) {
+    run_with(kpis, partitions, cut, store, lives, true)
+}
+
+/// The same, with agents followed or not: shares cannot.
+fn run_with(
+    kpis: &[Arc<Kpi>],
+    partitions: &[Vec<&str>],
+    cut: usize,
+    store: &[Table],
+    lives: usize,
+    agents: bool,
+) -> (Result, u64) {
     let config = PipelineConfig {
         partitions: partitions.len(),
         disorder_ms_max: 2_000,
         lateness_ms_max: 600_000,
         contacts: ContactLimits::default(),
         queue_tick_ms: 10_000,
+        queue_over_ms: 120_000,
+        follow: FollowLimits::default(),
+        agents,
         store: store.to_vec(),
         profile: false,
     };
@@ -119,7 +134,7 @@ fn run_refusing(
         if round % lives == lives - 1 {
             let saved = pipeline.save().pack().expect("saved");
             pipeline = fresh();
-            pipeline.restore(&saved).expect("restored");
+            pipeline.restore(&saved, u32::MAX).expect("restored");
             assert_eq!(pipeline.save().pack().expect("saved").len(), saved.len());
             for (place, lines) in partitions.iter().enumerate() {
                 if begin >= lines.len() {
@@ -403,6 +418,9 @@ fn shares_say(
             lateness_ms_max: 600_000,
             contacts: ContactLimits::default(),
             queue_tick_ms: 10_000,
+            queue_over_ms: 120_000,
+            follow: FollowLimits::default(),
+            agents: false,
             store: Vec::new(),
             profile: false,
         };
@@ -419,7 +437,7 @@ fn shares_say(
             if round % 5 == 4 {
                 let saved = pipeline.save().pack().expect("saved");
                 pipeline = fresh();
-                pipeline.restore(&saved).expect("restored");
+                pipeline.restore(&saved, u32::MAX).expect("restored");
                 for (place, lines) in mine.iter().enumerate() {
                     if begin >= lines.len() {
                         pipeline.end(place);
@@ -506,7 +524,7 @@ fn shares_of_the_partitions_give_the_same_rows() {
     events.extend(late.into_iter().map(|(at_ms, key, json)| (at_ms + 400_000, key, json)));
     events.sort_by_key(|event| event.0);
     let partitions = by_customer(&events, 8);
-    let (one, _) = run_refusing(&kpis, &partitions, 100, &[], usize::MAX);
+    let (one, _) = run_with(&kpis, &partitions, 100, &[], usize::MAX, false);
     let mut expected = one.history;
     expected.sort();
     assert!(expected.len() > 10_000);

@@ -6,7 +6,7 @@
 //! contact still open is missing, and are refused by one that is over.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use hashbrown::{HashMap, HashTable};
 use headsup_events::{EventBatch, EventType, Flag, Number, Role, Text};
@@ -14,9 +14,19 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::chunks::Chunks;
-use crate::facts::{Rows, Table};
+use crate::facts::Rows;
 
+mod agents;
+mod before;
+mod follow;
 mod whole;
+
+pub use agents::{AGENTS_TICK_MS, Agents, SavedAgents};
+pub use before::SavedContacts2;
+pub use follow::{Follow, FollowLimits, SavedFollow};
+
+use agents::Effort;
+use follow::Ended;
 
 /// When a conversation that does not end by itself is given up. All in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +66,12 @@ pub struct ContactFacts {
     pub rounds: Option<Rows>,
     /// Table `ratings`.
     pub ratings: Option<Rows>,
+    /// Table `turns`.
+    pub turns: Option<Rows>,
+    /// What follows contacts.
+    pub follow: Option<Follow>,
+    /// How much of agents' time is taken.
+    pub agents: Option<Agents>,
 }
 
 /// Whether an event went into the state.
@@ -81,6 +97,8 @@ pub struct Contacts {
     timers: BinaryHeap<Reverse<(i64, u32)>>,
     /// Kept only if somebody asks for the queue.
     queue: Option<Queue>,
+    /// Contacts accepted longer ago count apart in the queue, in ms.
+    over_ms: i64,
 }
 
 /// What one event changes should not make many others be copied.
@@ -192,7 +210,7 @@ enum Phase {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Conversation {
+struct Conversation<C = Contact> {
     /// Stands for the id: see [`Contacts::key`].
     key: u128,
     id: Box<str>,
@@ -203,7 +221,7 @@ struct Conversation {
     /// take long to copy.
     #[serde(skip)]
     timer_ms: Option<i64>,
-    contact: Contact,
+    contact: C,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -240,6 +258,11 @@ struct Contact {
     resolved: Option<bool>,
     last_ms: i64,
     known_ms: i64,
+    /// The first customer message after the last reply of anybody.
+    turn_asked_ms: Option<i64>,
+    rounds: i64,
+    reply_ms: i64,
+    effort: Effort,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -265,8 +288,8 @@ impl End {
 
 impl Contacts {
     /// No conversations yet. `queue`: whether [`Contacts::sample_queue`] will be
-    /// asked for.
-    pub fn new(limits: ContactLimits, queue: bool) -> Self {
+    /// asked for; contacts accepted more than `over_ms` ago count apart in it.
+    pub fn new(limits: ContactLimits, queue: bool, over_ms: i64) -> Self {
         Self {
             limits,
             names: Names::new(),
@@ -275,6 +298,7 @@ impl Contacts {
             free: Vec::new(),
             timers: BinaryHeap::new(),
             queue: queue.then(Queue::default),
+            over_ms,
         }
     }
 
@@ -302,6 +326,9 @@ impl Contacts {
         }
         for &Reverse((at_ms, slot)) in &timers {
             conversations.get_mut(slot as usize).timer_ms = Some(at_ms);
+        }
+        if let Some(queue) = &mut queue {
+            queue.see_served(conversations.iter());
         }
         (self.names, self.timers) = (names.into(), timers.into());
         (self.conversations, self.free, self.queue) = (conversations, free, queue);
@@ -359,7 +386,7 @@ impl Contacts {
         } else if conversation.phase == Phase::Wrapping
             && matches!(kind, EventType::ConversationReopened | EventType::ConversationStarted)
         {
-            conversation.end(End::Reopened, now_ms, names, facts);
+            conversation.end(End::Reopened, now_ms, now_ms, names, facts);
             conversation.begin_again(time_ms);
         }
 
@@ -381,14 +408,17 @@ impl Contacts {
                     Some(Role::Customer) => {
                         contact.customer_messages += 1;
                         contact.asked_ms.get_or_insert(time_ms);
+                        contact.turn_asked_ms.get_or_insert(time_ms);
                     }
                     Some(Role::Agent) if !auto => {
                         contact.agent_messages += 1;
                         names.update(&mut contact.agent, events, Text::AgentId, row);
                         contact.reply(&conversation.id, time_ms, names, facts);
+                        contact.turn(&conversation.id, Some((time_ms, "agent")), names, facts);
                     }
                     Some(Role::Bot | Role::Agent) => {
                         contact.bot_messages += 1;
+                        contact.turn(&conversation.id, Some((time_ms, "bot")), names, facts);
                         // While the bot has the conversation, its answer is one.
                         if contact.bot_has_it() {
                             contact.asked_ms = None;
@@ -417,17 +447,31 @@ impl Contacts {
                     (Some(_), Some(since)) => contact.requeue_ms += (time_ms - since).max(0),
                     (Some(_), None) => {}
                 }
+                if let Some(agents) = &mut facts.agents
+                    && conversation.phase != Phase::Over
+                {
+                    agents.take(&mut contact.effort, contact.agent, contact.skill, now_ms);
+                }
             }
             EventType::ConversationHeld => {
                 contact.held_since_ms.get_or_insert(time_ms);
+                if let Some(agents) = &mut facts.agents {
+                    agents.hold(&mut contact.effort, now_ms);
+                }
             }
             EventType::ConversationResumed => {
                 if let Some(since) = contact.held_since_ms.take() {
                     contact.hold_ms += (time_ms - since).max(0);
                 }
+                if let Some(agents) = &mut facts.agents {
+                    agents.resume(&mut contact.effort, now_ms);
+                }
             }
             EventType::ConversationTransferred => {
                 contact.transfers += 1;
+                if let Some(agents) = &mut facts.agents {
+                    agents.release(&mut contact.effort, now_ms);
+                }
                 names.update(&mut contact.skill, events, Text::ToSkill, row);
                 names.update(&mut contact.agent, events, Text::ToAgent, row);
             }
@@ -438,17 +482,20 @@ impl Contacts {
                 contact.closed_ms = Some(time_ms);
                 contact.resolved = events.flag(Flag::Resolved, row).or(contact.resolved);
                 if contact.accepted_ms.is_none() || limits.wrap_ms == 0 {
-                    conversation.end(End::Closed, time_ms, names, facts);
+                    conversation.end(End::Closed, time_ms, now_ms, names, facts);
                 } else {
                     conversation.phase = Phase::Wrapping;
+                    if let Some(agents) = &mut facts.agents {
+                        agents.close(&mut conversation.contact.effort, now_ms);
+                    }
                 }
             }
             EventType::ConversationWrapped if conversation.phase != Phase::Over => {
                 names.update(&mut contact.agent, events, Text::AgentId, row);
-                conversation.end(End::Wrapped, time_ms, names, facts);
+                conversation.end(End::Wrapped, time_ms, now_ms, names, facts);
             }
             EventType::ConversationAbandoned if conversation.phase != Phase::Over => {
-                conversation.end(End::Abandoned, time_ms, names, facts);
+                conversation.end(End::Abandoned, time_ms, now_ms, names, facts);
             }
             EventType::ConversationRated => {
                 if let Some(rows) = &mut facts.ratings {
@@ -551,9 +598,9 @@ impl Contacts {
             }
             Phase::Wrapping => {
                 let closed = conversation.contact.closed_ms.unwrap_or(at_ms);
-                conversation.end(End::Closed, closed, names, facts);
+                conversation.end(End::Closed, closed, at_ms, names, facts);
             }
-            Phase::Open => conversation.end(End::Idle, at_ms, names, facts),
+            Phase::Open => conversation.end(End::Idle, at_ms, at_ms, names, facts),
         }
         if let Some(queue) = queue {
             queue.follow(slot, before, conversation.standing());
@@ -569,21 +616,57 @@ impl Contacts {
         self.queue.as_ref().is_some_and(Queue::busy)
     }
 
-    /// An agent's state, if the queue is being followed.
-    pub fn agent(&mut self, events: &EventBatch, row: usize) {
+    /// An agent's state, at its turn `now_ms`.
+    pub fn agent(&mut self, events: &EventBatch, row: usize, now_ms: i64, facts: &mut ContactFacts) {
+        let capacity = match events.text(Text::State, row) {
+            "available" => events.number(Number::Capacity, row).unwrap_or(0),
+            _ => 0,
+        };
+        let id = events.text(Text::AgentId, row);
         if let Some(queue) = &mut self.queue {
-            let capacity = match events.text(Text::State, row) {
-                "available" => events.number(Number::Capacity, row).unwrap_or(0),
-                _ => 0,
-            };
-            queue.agent(events.text(Text::AgentId, row), capacity);
+            queue.agent(id, capacity);
         }
+        if let Some(agents) = &mut facts.agents
+            && !id.is_empty()
+        {
+            agents.capacity(self.names.number(id), capacity, now_ms);
+        }
+    }
+
+    /// A customer has paid, at the turn `now_ms`.
+    pub fn paid(&mut self, events: &EventBatch, row: usize, now_ms: i64, facts: &mut ContactFacts) {
+        if let Some(follow) = &mut facts.follow {
+            let who = (events.text(Text::CustomerId, row), events.text(Text::Shop, row));
+            follow.paid(who, events.time_ms(row), events.known_ms(row), now_ms, &self.names);
+        }
+    }
+
+    /// A minute of the agents is over.
+    pub fn sample_agents(&self, at_ms: i64, facts: &mut ContactFacts) {
+        if let Some(agents) = &mut facts.agents {
+            agents.sample(at_ms, &self.names);
+        }
+    }
+
+    /// How many contacts each agent has.
+    pub fn held(&self) -> BTreeMap<Name, i64> {
+        let mut held = BTreeMap::new();
+        for agent in self.conversations.iter().filter_map(|conversation| conversation.contact.effort.agent())
+        {
+            *held.entry(agent).or_default() += 1;
+        }
+        held
+    }
+
+    /// How many names there are, for what refers to them.
+    pub fn names(&self) -> usize {
+        self.names.texts.len()
     }
 
     /// Who waits and who is being served at `at_ms`.
     pub fn sample_queue(&mut self, at_ms: i64, rows: &mut Rows) {
         if let Some(queue) = &mut self.queue {
-            queue.sample(at_ms, &self.names, rows);
+            queue.sample(at_ms, self.over_ms, &self.names, rows);
         }
     }
 
@@ -619,7 +702,30 @@ impl Contact {
             let from = asked_ms.max(self.queued_ms.unwrap_or(asked_ms));
             self.first_reply_ms = Some((time_ms - from).max(0));
         }
+        self.rounds += 1;
+        self.reply_ms += (time_ms - asked_ms).max(0);
         self.round(id, asked_ms, Some(time_ms), names, facts);
+    }
+
+    /// Somebody replied, the bot included; `None`: nobody did until the end.
+    fn turn(&mut self, id: &str, reply: Option<(i64, &str)>, names: &Names, facts: &mut ContactFacts) {
+        let Some(asked_ms) = self.turn_asked_ms.take() else {
+            return;
+        };
+        if let Some(rows) = &mut facts.turns {
+            rows.text(id)
+                .text(&self.customer)
+                .text(names.get(self.shop))
+                .text(names.get(self.channel))
+                .text(names.get(self.skill))
+                .text(names.get(self.origin))
+                .time(Some(asked_ms))
+                .time(reply.map(|(at_ms, _)| at_ms))
+                .text(reply.map_or("", |(_, by)| by))
+                .integer(reply.map(|(at_ms, _)| (at_ms - asked_ms).max(0)))
+                .time(Some(self.known_ms))
+                .end_row();
+        }
     }
 
     fn round(
@@ -675,7 +781,7 @@ impl Conversation {
         let standing = match (self.phase, contact.waiting_since_ms, contact.accepted_ms) {
             (Phase::Over, ..) => return None,
             (_, Some(since), _) => Standing::Waiting(since),
-            (_, None, Some(_)) => Standing::Served,
+            (_, None, Some(accepted)) => Standing::Served(accepted),
             (_, None, None) => return None,
         };
         Some(((contact.shop, contact.channel, contact.skill), standing))
@@ -693,12 +799,17 @@ impl Conversation {
         }
     }
 
-    /// Ends the contact at `at_ms` and writes it down.
-    fn end(&mut self, end: End, at_ms: i64, names: &Names, facts: &mut ContactFacts) {
+    /// Ends the contact at `at_ms`, which becomes known at the turn `now_ms`, and writes it down.
+    fn end(&mut self, end: End, at_ms: i64, now_ms: i64, names: &Names, facts: &mut ContactFacts) {
         self.phase = Phase::Over;
         let contact = &mut self.contact;
-        if let Some(asked_ms) = contact.asked_ms.take() {
+        let asked_ms = contact.asked_ms.take();
+        if let Some(asked_ms) = asked_ms {
             contact.round(&self.id, asked_ms, None, names, facts);
+        }
+        contact.turn(&self.id, None, names, facts);
+        if let Some(agents) = &mut facts.agents {
+            agents.release(&mut contact.effort, now_ms);
         }
         // Who is on hold, or in the queue again, at the end was so until then.
         let served_until_ms = match end {
@@ -734,9 +845,37 @@ impl Conversation {
             (Some(closed), Some(wrapped)) => Some(wrapped - closed).filter(|&wrap| wrap >= 0),
             _ => None,
         };
+        let bot_only = contact.queued_ms.is_none() && contact.accepted_ms.is_none();
+        if let Some(follow) = &mut facts.follow
+            && names.get(contact.origin) != PROACTIVE
+        {
+            let ended = Ended {
+                conversation: &self.id,
+                contact: contact.number,
+                customer: &contact.customer,
+                shop: names.get(contact.shop),
+                channel: contact.channel,
+                skill: contact.skill,
+                agent: if contact.accepted_ms.is_some() { contact.agent } else { 0 },
+                intent: contact.intent,
+                entry: contact.entry,
+                order: &contact.order,
+                closed: contact.closed_ms.is_some(),
+                resolved: contact.resolved,
+                handed_off: contact.handed_off,
+                bot_only,
+                start_ms: contact.started_ms,
+                at_ms: contact.closed_ms.unwrap_or(ended_ms),
+                first_reply_ms: contact.first_reply_ms,
+                known_at_ms: contact.known_ms,
+            };
+            follow.ended(&ended, now_ms, names);
+        }
         let Some(rows) = &mut facts.contacts else {
             return;
         };
+        let effort_ms = contact.accepted_ms.filter(|_| facts.agents.is_some());
+        let effort_ms = effort_ms.map(|_| contact.effort.ms(end == End::Closed || end == End::Reopened));
         rows.text(&self.id)
             .integer(Some(contact.number))
             .text(&contact.customer)
@@ -765,37 +904,55 @@ impl Conversation {
             .integer(Some(contact.bot_messages))
             .integer(Some(contact.transfers))
             .boolean(Some(contact.handed_off))
-            .boolean(Some(contact.queued_ms.is_none() && contact.accepted_ms.is_none()))
+            .boolean(Some(bot_only))
             .boolean(Some(end == End::Abandoned))
             .boolean(Some(contact.reopened))
             .boolean(contact.resolved)
+            .integer(Some(contact.rounds))
+            .integer(Some(contact.reply_ms))
+            .integer(Some(i64::from(asked_ms.is_some())))
+            .integer(effort_ms)
             .time(Some(contact.known_ms))
             .end_row();
     }
 }
 
+/// The origin of contacts that count in no inbound KPI.
+const PROACTIVE: &str = "proactive";
+
 /// Who waits for whom, and who is being served, now.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 struct Queue {
     /// What each conversation counts as, in checkpoints of format 1; it says that itself.
-    counted: Vec<Option<(Group, Standing)>>,
-    groups: std::collections::BTreeMap<Group, Counts>,
-    agents: std::collections::BTreeMap<Box<str>, i64>,
+    counted: Vec<Option<(Group, Counted)>>,
+    groups: BTreeMap<Group, Counts>,
+    agents: BTreeMap<Box<str>, i64>,
     agents_changed: bool,
 }
 
 type Group = (Name, Name, Name);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Standing {
+/// What a conversation counted as in checkpoints of format 1.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+enum Counted {
     Waiting(i64),
     Served,
+}
+
+/// Since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Waiting(i64),
+    Served(i64),
 }
 
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 struct Counts {
     waiting: BTreeSet<(i64, u32)>,
     served: i64,
+    /// When they were accepted, and their places.
+    #[serde(skip)]
+    accepted: BTreeSet<(i64, u32)>,
     /// The last sample said that somebody was here.
     shown: bool,
 }
@@ -810,14 +967,29 @@ impl Queue {
             let counts = self.groups.entry(group).or_default();
             match standing {
                 Standing::Waiting(since) => drop(counts.waiting.remove(&(since, slot))),
-                Standing::Served => counts.served -= 1,
+                Standing::Served(since) => {
+                    counts.served -= 1;
+                    counts.accepted.remove(&(since, slot));
+                }
             }
         }
         if let Some((group, standing)) = now {
             let counts = self.groups.entry(group).or_default();
             match standing {
                 Standing::Waiting(since) => drop(counts.waiting.insert((since, slot))),
-                Standing::Served => counts.served += 1,
+                Standing::Served(since) => {
+                    counts.served += 1;
+                    counts.accepted.insert((since, slot));
+                }
+            }
+        }
+    }
+
+    /// Finds when those served were accepted, which is not saved.
+    fn see_served<'c>(&mut self, conversations: impl Iterator<Item = &'c Conversation>) {
+        for (slot, conversation) in conversations.enumerate() {
+            if let Some((group, Standing::Served(since))) = conversation.standing() {
+                self.groups.entry(group).or_default().accepted.insert((since, slot as u32));
             }
         }
     }
@@ -837,7 +1009,7 @@ impl Queue {
 
     /// A row for each group with somebody in it, and one with zeros when the last
     /// one has left; the agents' row while there is any other, or on change.
-    fn sample(&mut self, at_ms: i64, names: &Names, rows: &mut Rows) {
+    fn sample(&mut self, at_ms: i64, over_ms: i64, names: &Names, rows: &mut Rows) {
         let mut any = self.agents_changed;
         for (&(shop, channel, skill), counts) in &mut self.groups {
             let here = counts.served > 0 || !counts.waiting.is_empty();
@@ -847,6 +1019,7 @@ impl Queue {
             counts.shown = here;
             any = true;
             let longest = counts.waiting.first().map(|(since, _)| (at_ms - since).max(0));
+            let over = counts.accepted.range(..(at_ms.saturating_sub(over_ms), 0)).count();
             rows.time(Some(at_ms))
                 .text(names.get(shop))
                 .text(names.get(channel))
@@ -854,6 +1027,7 @@ impl Queue {
                 .integer(Some(counts.waiting.len() as i64))
                 .integer(longest)
                 .integer(Some(counts.served))
+                .integer(Some(over as i64))
                 .integer(None)
                 .integer(None)
                 .time(Some(at_ms))
@@ -863,16 +1037,12 @@ impl Queue {
         if any {
             self.agents_changed = false;
             let available = self.agents.len();
-            rows.time(Some(at_ms)).text("").text("").text("").integer(None).integer(None).integer(None);
+            rows.time(Some(at_ms)).text("").text("").text("");
+            rows.integer(None).integer(None).integer(None).integer(None);
             rows.integer(Some(available as i64))
                 .integer(Some(self.agents.values().sum()))
                 .time(Some(at_ms))
                 .end_row();
         }
     }
-}
-
-impl Contacts {
-    /// The tables this operator can fill.
-    pub const TABLES: [Table; 3] = [Table::Contacts, Table::Rounds, Table::Ratings];
 }

@@ -24,6 +24,15 @@ pub enum Table {
     Queue,
     /// A row per order event.
     Orders,
+    /// A row per turn: the first unanswered customer message and the next reply of anybody, the
+    /// bot's and automatic ones included.
+    Turns,
+    /// A row per contact that is over, and one more if the customer comes again about the same.
+    Resolutions,
+    /// A row per inquiry before a purchase, and one more if the customer then pays.
+    Inquiries,
+    /// A row per agent and minute: how much of the time was taken.
+    Agents,
 }
 
 /// The kinds of columns.
@@ -41,7 +50,17 @@ pub enum Kind {
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 5] = [Table::Contacts, Table::Rounds, Table::Ratings, Table::Queue, Table::Orders];
+    pub const ALL: [Table; 9] = [
+        Table::Contacts,
+        Table::Rounds,
+        Table::Ratings,
+        Table::Queue,
+        Table::Orders,
+        Table::Turns,
+        Table::Resolutions,
+        Table::Inquiries,
+        Table::Agents,
+    ];
 
     /// The name in SQL and of the folder.
     pub const fn name(self) -> &'static str {
@@ -51,6 +70,10 @@ impl Table {
             Table::Ratings => "ratings",
             Table::Queue => "queue",
             Table::Orders => "orders",
+            Table::Turns => "turns",
+            Table::Resolutions => "resolutions",
+            Table::Inquiries => "inquiries",
+            Table::Agents => "agents",
         }
     }
 
@@ -63,9 +86,9 @@ impl Table {
     pub const fn event_time(self) -> &'static str {
         match self {
             Table::Contacts => "ended_at",
-            Table::Rounds => "asked_at",
+            Table::Rounds | Table::Turns | Table::Inquiries => "asked_at",
             Table::Ratings => "rated_at",
-            Table::Queue | Table::Orders => "at",
+            Table::Queue | Table::Orders | Table::Resolutions | Table::Agents => "at",
         }
     }
 
@@ -118,6 +141,14 @@ impl Table {
                 ("abandoned", Boolean, "the customer left while queued"),
                 ("reopened", Boolean, "began by reopening"),
                 ("resolved", Boolean, "what the close said; null if it said nothing"),
+                ("rounds", Integer, "reply rounds that were answered"),
+                ("reply_ms", Integer, "sum of their times"),
+                ("unanswered", Integer, "1 if the last round was not answered, else 0"),
+                (
+                    "effort_ms",
+                    Integer,
+                    "as handle_ms, but each moment divided by the conversations that the agent had then; null if no agent accepted it, and where agents are not followed",
+                ),
                 ("known_at", Time, "when the last event that went into the row was known"),
             ],
             Table::Rounds => &[
@@ -155,6 +186,11 @@ impl Table {
                 ("waiting", Integer, "customers waiting"),
                 ("longest_wait_ms", Integer, "the longest wait among them; null if nobody waits"),
                 ("open_contacts", Integer, "contacts accepted and not yet over"),
+                (
+                    "open_over",
+                    Integer,
+                    "those among them that were accepted longer ago than `queue.over`; nothing finished tells of them yet",
+                ),
                 ("agents_available", Integer, "agents available; only in the agents' row"),
                 (
                     "capacity",
@@ -181,6 +217,79 @@ impl Table {
                 ("lines", Text, "JSON array of {sku, quantity, unit_minor}"),
                 ("at", Time, "when it happened"),
                 ("known_at", Time, "when it was known"),
+            ],
+            Table::Turns => &[
+                ("conversation_id", Text, "the conversation"),
+                ("customer_id", Text, "the customer"),
+                ("shop", Text, "the shop"),
+                ("channel", Text, "the channel"),
+                ("skill", Text, "the skill stated last"),
+                ("origin", Text, "inbound or proactive"),
+                ("asked_at", Time, "the first customer message after the last reply"),
+                ("replied_at", Time, "the next reply; null if none came before the contact ended"),
+                ("replied_by", Text, "agent, bot (also an agent's automatic reply); null if nobody did"),
+                ("reply_ms", Integer, "from the one to the other"),
+                ("known_at", Time, "when the last event that went into the row was known"),
+            ],
+            Table::Resolutions => &[
+                (
+                    "event",
+                    Text,
+                    "ended: a contact is over. repeated: the first contact of the same customer and shop about the same (order, else intent, else skill), or the same conversation reopened, has followed and is over too",
+                ),
+                ("conversation_id", Text, "the conversation; of `repeated`, the earlier one"),
+                ("contact", Integer, "its contact"),
+                ("customer_id", Text, "the customer"),
+                ("shop", Text, "the shop"),
+                ("channel", Text, "the channel"),
+                ("skill", Text, "the skill stated last"),
+                ("agent_id", Text, "the agent who had it last; null if none accepted it"),
+                ("intent", Text, "the label given last"),
+                ("entry", Text, "bot or queue, as stated at the start"),
+                ("closed", Boolean, "it was closed, neither abandoned nor given up"),
+                ("resolved", Boolean, "what the close said; null if it said nothing"),
+                ("handed_off", Boolean, "the bot gave it to a human"),
+                ("bot_only", Boolean, "neither queued nor accepted"),
+                ("started_at", Time, "its first event"),
+                ("at", Time, "when it was closed; else when it ended"),
+                ("first_reply_ms", Integer, "as in contacts; only of `ended`"),
+                (
+                    "since_last_ms",
+                    Integer,
+                    "from the end of the customer's contact before, in the same shop, to the start; null if there was none in contacts.repeat; only of `ended`",
+                ),
+                ("after_ms", Integer, "from `at` to the start of the one that followed; only of `repeated`"),
+                ("next_conversation_id", Text, "the one that followed; only of `repeated`"),
+                ("known_at", Time, "when the last event that went into the row was known"),
+            ],
+            Table::Inquiries => &[
+                (
+                    "event",
+                    Text,
+                    "asked: a contact with one of the intents (else skills) of contacts.presale, of a customer who had none in the 24 h before. paid: the customer's first payment to the shop since",
+                ),
+                ("conversation_id", Text, "the conversation that asked"),
+                ("customer_id", Text, "the customer"),
+                ("shop", Text, "the shop"),
+                ("channel", Text, "the channel"),
+                ("skill", Text, "the skill"),
+                ("agent_id", Text, "the agent who had it last; null if none accepted it"),
+                ("asked_at", Time, "when the contact began"),
+                ("after_ms", Integer, "from then to the payment; only of `paid`"),
+                ("known_at", Time, "when the last event that went into the row was known"),
+            ],
+            Table::Agents => &[
+                ("at", Time, "the minute's start"),
+                ("agent_id", Text, "the agent"),
+                ("skill", Text, "of the contact accepted last"),
+                (
+                    "busy_ms",
+                    Integer,
+                    "conversations that the agent had (accepted to wrapped), times how long",
+                ),
+                ("available_ms", Integer, "capacity times how long the agent was available"),
+                ("engaged_ms", Integer, "how long the agent had at least one conversation"),
+                ("known_at", Time, "the minute's end"),
             ],
         }
     }
@@ -226,6 +335,10 @@ enum Column {
     Unread,
 }
 
+/// Bytes that a batch's texts are kept in, a block after the other. By itself the builder
+/// makes each block twice as large as the one before, up to 2 MiB for a single text.
+const TEXT_BLOCK_BYTES: u32 = 16 * 1024;
+
 impl Rows {
     /// An empty builder of the columns that `wanted` wants, by their places; the others
     /// are NULL.
@@ -236,7 +349,7 @@ impl Rows {
             .enumerate()
             .map(|(place, (_, kind, _))| match kind {
                 _ if !wanted(place) => Column::Unread,
-                Kind::Text => Column::Text(StringViewBuilder::new()),
+                Kind::Text => Column::Text(StringViewBuilder::new().with_fixed_block_size(TEXT_BLOCK_BYTES)),
                 Kind::Integer => Column::Integer(Int64Builder::new()),
                 Kind::Boolean => Column::Boolean(BooleanBuilder::new()),
                 Kind::Time => Column::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
@@ -248,6 +361,12 @@ impl Rows {
     /// The table.
     pub fn table(&self) -> Table {
         self.table
+    }
+
+    /// Whether anybody reads the column of this name.
+    pub fn wants(&self, column: &str) -> bool {
+        let place = self.table.columns().iter().position(|(name, ..)| *name == column);
+        place.is_some_and(|place| !matches!(self.columns[place], Column::Unread))
     }
 
     /// How many rows are in.

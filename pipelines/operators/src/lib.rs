@@ -24,7 +24,7 @@ mod copied;
 mod saved;
 
 pub use bytes::Bytes;
-pub use contacts::{Applied, ContactFacts, ContactLimits, Contacts};
+pub use contacts::{Applied, ContactFacts, ContactLimits, Contacts, FollowLimits};
 pub use copied::Copied;
 pub use dedup::Dedup;
 pub use pipeline::{Output, Pipeline, PipelineConfig, Profile, Windows, WindowsError, is_time};

@@ -8,13 +8,16 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, new_null_array};
 use headsup_events::{Decoded, EventType, Text};
 use headsup_stream::{Accounting, PartitionClock, Placed, gcd};
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
-use crate::contacts::{Applied, ContactFacts, ContactLimits, Contacts, SavedContacts};
+use crate::contacts::{
+    AGENTS_TICK_MS, Agents, Applied, ContactFacts, ContactLimits, Contacts, Follow, FollowLimits,
+    SavedAgents, SavedContacts, SavedContacts2, SavedFollow,
+};
 use crate::copied::Copied;
 use crate::dedup::{Dedup, SavedDedup};
 use crate::facts::{Rows, Table};
@@ -33,8 +36,15 @@ pub struct PipelineConfig {
     pub lateness_ms_max: i64,
     /// When conversations are given up.
     pub contacts: ContactLimits,
+    /// How long is waited for what follows them.
+    pub follow: FollowLimits,
+    /// Whether all conversations of an agent are among the events, so that it can be said how
+    /// much of the agent's time they take.
+    pub agents: bool,
     /// How often table `queue` is sampled.
     pub queue_tick_ms: i64,
+    /// Contacts accepted longer ago than this count apart in it.
+    pub queue_over_ms: i64,
     /// The facts to give out.
     pub store: Vec<Table>,
     /// Whether to measure how long each operator takes.
@@ -145,16 +155,30 @@ struct Partition {
     ended: bool,
 }
 
-/// All of the state between two batches.
+/// The state between two batches, `C` that of the contacts. In formats 1 and 2 that is all.
 #[derive(Serialize, Deserialize)]
-struct Saved {
+struct Saved<C> {
     partitions: Vec<SavedPartition>,
     waiting: Vec<SavedTurn>,
-    contacts: SavedContacts,
+    contacts: C,
     /// Per table, what has not been given out yet.
     facts: Vec<Bytes>,
     next_tick_ms: i64,
     windows: Vec<Bytes>,
+}
+
+/// What format 3 has beside it.
+#[derive(Default, Serialize, Deserialize)]
+struct SavedMore {
+    follow: Option<SavedFollow>,
+    agents: Option<SavedAgents>,
+}
+
+impl Saved<SavedContacts2> {
+    fn now(self) -> Saved<SavedContacts> {
+        let Self { partitions, waiting, contacts, facts, next_tick_ms, windows } = self;
+        Saved { partitions, waiting, contacts: contacts.into(), facts, next_tick_ms, windows }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -170,7 +194,7 @@ pub fn is_time(ms: i64) -> bool {
     (-1 << 52..1 << 52).contains(&ms)
 }
 
-impl Saved {
+impl Saved<SavedContacts> {
     /// Whether it can be gone on from, so far as the operators between events and facts see.
     fn is_whole(&self, limits: &ContactLimits, grid_ms: i64, queue: bool) -> bool {
         let counted = |partition: &SavedPartition| {
@@ -202,7 +226,17 @@ impl Pipeline {
             (stored || read).then(|| Rows::new(table, |column| stored || columns.contains(&column)))
         };
         let queue = rows(Table::Queue);
+        let (resolutions, inquiries) = (rows(Table::Resolutions), rows(Table::Inquiries));
+        let follow = (resolutions.is_some() || inquiries.is_some())
+            .then(|| Follow::new(config.follow.clone(), resolutions, inquiries));
+        let contacts = rows(Table::Contacts);
+        let agents = rows(Table::Agents);
+        let effort = contacts.as_ref().is_some_and(|rows| rows.wants("effort_ms"));
+        let agents = (config.agents && (agents.is_some() || effort)).then(|| Agents::new(agents));
         let mut grid_ms = if queue.is_some() { config.queue_tick_ms } else { 0 };
+        if agents.is_some() {
+            grid_ms = gcd(grid_ms, AGENTS_TICK_MS);
+        }
         for windows in &windows {
             grid_ms = gcd(grid_ms, windows.tick_ms());
         }
@@ -221,11 +255,14 @@ impl Pipeline {
             keys: Vec::new(),
             reorder: Reorder::default(),
             places: Vec::new(),
-            contacts: Contacts::new(config.contacts, queue.is_some()),
+            contacts: Contacts::new(config.contacts, queue.is_some(), config.queue_over_ms),
             facts: ContactFacts {
-                contacts: rows(Table::Contacts),
+                contacts,
                 rounds: rows(Table::Rounds),
                 ratings: rows(Table::Ratings),
+                turns: rows(Table::Turns),
+                follow,
+                agents,
             },
             orders: rows(Table::Orders),
             queue,
@@ -249,13 +286,15 @@ impl Pipeline {
         let partitions = self.partitions.iter_mut().map(partition).collect();
         let waiting = self.reorder.save();
         let contacts = self.contacts.save();
-        let facts = self.builders().map(|rows| rows.as_mut().and_then(Rows::save));
+        let facts = self.builders().map(|rows| rows.and_then(Rows::save));
+        let follow = self.facts.follow.as_ref().map(Follow::save);
+        let agents = self.facts.agents.as_ref().map(Agents::save);
         let next_tick_ms = self.next_tick_ms;
         let windows: Vec<Copied> = self.windows.iter().map(|windows| windows.save()).collect();
         Copied::new(move || {
             let facts = facts.into_iter().map(|rows| Ok(Bytes(pack(rows.as_slice())?)));
             let windows = windows.into_iter().map(|windows| Ok(Bytes(windows.pack()?)));
-            let saved = Saved {
+            let saved: Saved<SavedContacts> = Saved {
                 partitions,
                 waiting: waiting.events(),
                 contacts: contacts.into(),
@@ -263,17 +302,23 @@ impl Pipeline {
                 next_tick_ms,
                 windows: windows.collect::<Result<_, WindowsError>>()?,
             };
-            Ok(postcard::to_stdvec(&saved)?)
+            let bytes = postcard::to_stdvec(&saved)?;
+            Ok(postcard::to_extend(&SavedMore { follow, agents }, bytes)?)
         })
     }
 
     /// Goes on from what [`Pipeline::save`] of a pipeline of the same configuration and
-    /// windows has saved.
+    /// windows has saved. `format` is that of the checkpoint.
     ///
     /// # Errors
     /// Bytes of something else. The pipeline is not to be used then.
-    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), WindowsError> {
-        let saved: Saved = postcard::from_bytes(bytes)?;
+    pub fn restore(&mut self, bytes: &[u8], format: u32) -> Result<(), WindowsError> {
+        let (saved, more) = if format < 3 {
+            (postcard::from_bytes::<Saved<SavedContacts2>>(bytes)?.now(), SavedMore::default())
+        } else {
+            let (saved, rest) = postcard::take_from_bytes::<Saved<SavedContacts>>(bytes)?;
+            (saved, postcard::from_bytes(rest)?)
+        };
         if saved.partitions.len() != self.partitions.len() || saved.windows.len() != self.windows.len() {
             return Err("a state of other partitions or KPIs".into());
         }
@@ -289,13 +334,24 @@ impl Pipeline {
             .restore(saved.waiting, self.partitions.len())
             .ok_or("a state with events of a type that is not known")?;
         self.contacts.restore(saved.contacts);
-        for (builder, bytes) in self.builders().into_iter().zip(&saved.facts) {
+        for (mut builder, bytes) in self.builders().into_iter().zip(&saved.facts) {
             for rows in unpack(&bytes.0)? {
-                match &mut *builder {
-                    Some(builder) if builder.table().schema() == rows.schema() => builder.restore(rows),
-                    _ => return Err("a state with other facts".into()),
+                match &mut builder {
+                    Some(builder) => match as_of_now(builder.table(), &rows) {
+                        Some(rows) => builder.restore(rows),
+                        None => return Err("a state with other facts".into()),
+                    },
+                    None => return Err("a state with other facts".into()),
                 }
             }
+        }
+        let (names, saved_tick_ms) = (self.contacts.names(), saved.next_tick_ms);
+        for (follow, saved) in self.facts.follow.iter_mut().zip(more.follow) {
+            follow.restore(saved, names).ok_or("a damaged state of what follows contacts")?;
+        }
+        for (agents, saved) in self.facts.agents.iter_mut().zip(more.agents) {
+            let (held, until_ms) = (self.contacts.held(), saved_tick_ms);
+            agents.restore(saved, names, &held, until_ms).ok_or("a damaged state of the agents")?;
         }
         self.next_tick_ms = saved.next_tick_ms;
         // Whatever was due before the watermark has been done; what waits has a tick.
@@ -426,6 +482,17 @@ impl Pipeline {
                 self.next_tick_ms = (at_ms.div_euclid(self.grid_ms) + 1) * self.grid_ms;
             }
         }
+        if all && let Some(latest_ms) = self.latest_ms() {
+            // Nobody has said that the agents have gone.
+            self.run_until(latest_ms, &mut output)?;
+            if let Some(agents) = &mut self.facts.agents {
+                agents.end(latest_ms);
+            }
+            if self.waiting() {
+                let next_ms = (latest_ms.div_euclid(self.grid_ms) + 1) * self.grid_ms;
+                self.next_tick_ms = self.next_tick_ms.min(next_ms);
+            }
+        }
         self.run_until(watermark_ms, &mut output)?;
         assert!(!all || !self.waiting(), "facts are left over at the end of time");
         if let Some(started) = started {
@@ -441,19 +508,22 @@ impl Pipeline {
     }
 
     /// Where the facts gather until the next tick.
-    fn builders(&mut self) -> [&mut Option<Rows>; Table::ALL.len()] {
-        let Self { facts, queue, orders, .. } = self;
-        [&mut facts.contacts, &mut facts.rounds, &mut facts.ratings, queue, orders]
+    fn builders(&mut self) -> [Option<&mut Rows>; Table::ALL.len()] {
+        builders(&mut self.facts, &mut self.queue, &mut self.orders)
     }
 
     /// Whether the next tick has anything to do.
     fn waiting(&self) -> bool {
         let some = |rows: &Option<Rows>| rows.as_ref().is_some_and(|rows| !rows.is_empty());
-        some(&self.facts.contacts)
-            || some(&self.facts.rounds)
-            || some(&self.facts.ratings)
+        let facts = &self.facts;
+        some(&facts.contacts)
+            || some(&facts.rounds)
+            || some(&facts.ratings)
+            || some(&facts.turns)
+            || facts.follow.as_ref().is_some_and(Follow::has_rows)
             || some(&self.orders)
             || self.contacts.queue_busy()
+            || facts.agents.as_ref().is_some_and(Agents::busy)
     }
 
     fn apply(&mut self, index: usize, (key, place): (u128, Option<u32>)) {
@@ -463,9 +533,14 @@ impl Pipeline {
             self.contacts.apply(key, place, events, row, turn.at_ms, turn.late(), &mut self.facts)
         } else {
             match kind {
-                EventType::AgentStateChanged => self.contacts.agent(events, row),
+                EventType::AgentStateChanged => {
+                    self.contacts.agent(events, row, turn.at_ms, &mut self.facts);
+                }
                 EventType::Heartbeat => {}
                 _ => {
+                    if kind == EventType::OrderPaid {
+                        self.contacts.paid(events, row, turn.at_ms, &mut self.facts);
+                    }
                     if let Some(rows) = &mut self.orders {
                         orders::append(events, row, rows);
                     }
@@ -508,8 +583,11 @@ impl Pipeline {
         {
             self.contacts.sample_queue(now_ms, rows);
         }
+        if now_ms.rem_euclid(AGENTS_TICK_MS) == 0 {
+            self.contacts.sample_agents(now_ms, &mut self.facts);
+        }
         let Self { facts, queue, orders, windows, stored, .. } = self;
-        let builders = [&mut facts.contacts, &mut facts.rounds, &mut facts.ratings, queue, orders];
+        let builders = builders(facts, queue, orders);
         for rows in builders.into_iter().flatten().filter(|rows| !rows.is_empty()) {
             let table = rows.table();
             let batch = rows.take();
@@ -536,6 +614,10 @@ impl Pipeline {
         };
         if self.contacts.queue_busy() {
             self.next_tick_ms = self.next_tick_ms.min(now_ms + self.grid_ms);
+        }
+        if self.facts.agents.as_ref().is_some_and(Agents::busy) {
+            let next_ms = (now_ms.div_euclid(AGENTS_TICK_MS) + 1) * AGENTS_TICK_MS;
+            self.next_tick_ms = self.next_tick_ms.min(next_ms);
         }
         if let Some(started) = started {
             self.profile.windows += started.elapsed();
@@ -567,8 +649,9 @@ impl Pipeline {
 
     /// How many events wait for their turn, conversations are remembered, and
     /// keys of events are kept.
-    pub fn sizes(&self) -> [(&'static str, usize); 3] {
+    pub fn sizes(&self) -> [(&'static str, usize); 4] {
         [
+            ("customers", self.facts.follow.as_ref().map_or(0, Follow::len)),
             ("reorder", self.reorder.len()),
             ("conversations", self.contacts.len()),
             ("dedup", self.partitions.iter().map(|partition| partition.dedup.len()).sum()),
@@ -579,4 +662,41 @@ impl Pipeline {
     pub fn profile(&self) -> Profile {
         self.profile
     }
+}
+
+/// Where the facts of each table gather, in the order of [`Table::ALL`].
+fn builders<'r>(
+    facts: &'r mut ContactFacts,
+    queue: &'r mut Option<Rows>,
+    orders: &'r mut Option<Rows>,
+) -> [Option<&'r mut Rows>; Table::ALL.len()] {
+    let ContactFacts { contacts, rounds, ratings, turns, follow, agents } = facts;
+    let (resolutions, inquiries) = match follow {
+        Some(follow) => (follow.resolutions.as_mut(), follow.inquiries.as_mut()),
+        None => (None, None),
+    };
+    [
+        contacts.as_mut(),
+        rounds.as_mut(),
+        ratings.as_mut(),
+        queue.as_mut(),
+        orders.as_mut(),
+        turns.as_mut(),
+        resolutions,
+        inquiries,
+        agents.as_mut().and_then(|agents| agents.rows.as_mut()),
+    ]
+}
+
+/// Saved rows of a table with the columns that it has now; those that it did not have then
+/// are NULL. `None`: they are of something else.
+fn as_of_now(table: Table, rows: &RecordBatch) -> Option<RecordBatch> {
+    let schema = table.schema();
+    let columns = schema.fields().iter().map(|field| match rows.column_by_name(field.name()) {
+        Some(column) => (column.data_type() == field.data_type()).then(|| column.clone()),
+        None => Some(new_null_array(field.data_type(), rows.num_rows())),
+    });
+    let columns = columns.collect::<Option<Vec<_>>>()?;
+    let known = rows.schema().fields().iter().all(|field| schema.column_with_name(field.name()).is_some());
+    RecordBatch::try_new(schema, columns).ok().filter(|_| known)
 }

@@ -22,19 +22,19 @@ fn saved_state_with_bytes_changed() {
     let mut restored = 0;
     for state in states.into_iter().skip(1).step_by(3) {
         let mut again = pipeline::new();
-        again.restore(&state).expect("what was saved");
+        again.restore(&state, u32::MAX).expect("what was saved");
         pipeline::go_on(&mut again);
         for place in 0..state.len() {
             for byte in [0, 0xff, state[place] ^ 1, state[place] ^ 0x10] {
                 let mut spoiled = state.clone();
                 spoiled[place] = byte;
                 let mut pipeline = pipeline::new();
-                if pipeline.restore(&spoiled).is_ok() {
+                if pipeline.restore(&spoiled, u32::MAX).is_ok() {
                     pipeline::go_on(&mut pipeline);
                     restored += 1;
                 }
             }
-            assert!(pipeline::new().restore(&state[..place]).is_err(), "cut to {place}");
+            assert!(pipeline::new().restore(&state[..place], u32::MAX).is_err(), "cut to {place}");
         }
     }
     // Texts and counts, and bytes that were so before.

@@ -86,7 +86,8 @@ pub fn begin(
         job.profile,
     );
     if let Some(checkpoint) = &checkpoint {
-        core.restore(&checkpoint.snapshot.state.0).map_err(|error| RunError::State("restore", error))?;
+        core.restore(&checkpoint.snapshot.state.0, checkpoint.format)
+            .map_err(|error| RunError::State("restore", error))?;
     } else if let (Role::Merge, Some(log)) = (&job.role, log) {
         let reader = |partition| log.reader(PARTIALS, partition as u32, 0);
         core.look_ahead((0..partitions.len()).map(reader).collect::<Result<_, _>>()?)?;

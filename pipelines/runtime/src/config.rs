@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use headsup_events::Limits;
-use headsup_operators::ContactLimits;
+use headsup_kpi::{Schedule, Settings};
 use headsup_operators::facts::Table;
+use headsup_operators::{ContactLimits, FollowLimits};
 use headsup_stream::parse_duration_ms;
 
 /// Everything that can be configured. Durations are in ms.
@@ -19,8 +21,16 @@ pub struct Config {
     pub lateness_ms_max: i64,
     /// When conversations are given up.
     pub contacts: ContactLimits,
+    /// How long is waited for what follows contacts.
+    pub follow: FollowLimits,
     /// How often table `queue` is sampled, in event time.
     pub queue_tick_ms: i64,
+    /// Contacts accepted longer ago than this count apart in it.
+    pub queue_over_ms: i64,
+    /// Whether agents' time is followed.
+    pub agents: bool,
+    /// What KPI files leave open.
+    pub kpis: Settings,
     /// Where the log is: `fluvio://host:port`, or empty for the one in the data folder.
     pub log_url: String,
     /// Partitions of a topic that is made anew.
@@ -81,7 +91,11 @@ impl Default for Config {
             disorder_ms_max: 2_000,
             lateness_ms_max: 600_000,
             contacts: ContactLimits::default(),
+            follow: FollowLimits::default(),
             queue_tick_ms: 10_000,
+            queue_over_ms: 120_000,
+            agents: true,
+            kpis: Settings::default(),
             log_url: String::new(),
             log_partitions: 4,
             publish_topics: vec!["kpis".to_owned(), "quarantine".to_owned()],
@@ -206,12 +220,110 @@ const KEYS: &[Key] = &[
         },
     },
     Key {
+        section: "contacts",
+        name: "repeat",
+        default: "\"7d\"",
+        doc: "How long after a contact another one of the same customer about the same repeats it, at most: table `resolutions` says after how long. KPIs have their own limit within this one.",
+        set: |config, value| {
+            config.follow.repeat_ms = duration(value, 60_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "contacts",
+        name: "paid",
+        default: "\"4d\"",
+        doc: "How long after an inquiry a payment is its outcome, at most: table `inquiries`.",
+        set: |config, value| {
+            config.follow.paid_ms = duration(value, 60_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "contacts",
+        name: "presale",
+        default: "[\"presale\", \"product_question\"]",
+        doc: "Intents (of a contact without one, skills) that ask before a purchase.",
+        set: |config, value| {
+            let texts = |list: &toml::value::Array| {
+                list.iter().map(|name| name.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+            };
+            let list = value.as_array().and_then(texts);
+            config.follow.presale = list.ok_or("expected a list of intents, such as [\"presale\"]")?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "agents",
+        name: "follow",
+        default: "true",
+        doc: "Whether to follow how much of each agent's time is taken: table `agents`, and effort_ms of contacts. All conversations of an agent have to be read by one process, so a share of the partitions never does.",
+        set: |config, value| {
+            config.agents = value.as_bool().ok_or("expected true or false")?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "queue",
+        name: "over",
+        default: "\"2m\"",
+        doc: "Contacts accepted longer ago than this and not over yet are counted apart in table `queue`: handle times of finished contacts tell of them late.",
+        set: |config, value| {
+            config.queue_over_ms = duration(value, 0)?;
+            Ok(())
+        },
+    },
+    Key {
         section: "queue",
         name: "tick",
         default: "\"10s\"",
         doc: "How often table `queue` is sampled, in event time.",
         set: |config, value| {
             config.queue_tick_ms = duration(value, 1_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "calendar",
+        name: "default",
+        default: "\"UTC Mon-Sun 00:00-24:00\"",
+        doc: "When shops are open, for business_ms in KPI files: a time zone (IANA), then days and hours, such as \"Asia/Shanghai Mon-Fri 09:00-12:00 13:00-18:00, Sat 10:00-16:00\".",
+        set: |config, value| {
+            Arc::make_mut(&mut config.kpis.calendar).default = schedule(value)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "calendar",
+        name: "shops",
+        default: "{}",
+        doc: "The same of shops that have their own hours, such as { \"shop-7\" = \"Europe/Berlin Mon-Sat 10:00-20:00\" }.",
+        set: |config, value| {
+            let shops = value.as_table().ok_or("expected a table of shops and their hours")?;
+            for (shop, hours) in shops {
+                let hours = schedule(hours).map_err(|problem| format!("{shop}: {problem}"))?;
+                Arc::make_mut(&mut config.kpis.calendar).shops.insert(shop.clone(), hours);
+            }
+            Ok(())
+        },
+    },
+    Key {
+        section: "kpis",
+        name: "parameters",
+        default: "{}",
+        doc: "Values of KPIs' parameters in place of those in their files, such as { service_level = { within = \"20 s\" } }; `headsup kpi list` shows them.",
+        set: |config, value| {
+            let expected = || "expected a table such as { service_level = { within = \"20 s\" } }".to_owned();
+            for (kpi, set) in value.as_table().ok_or_else(expected)? {
+                for (name, value) in set.as_table().ok_or_else(expected)? {
+                    let text = match value {
+                        toml::Value::String(text) => text.clone(),
+                        toml::Value::Integer(number) => number.to_string(),
+                        _ => return Err(expected()),
+                    };
+                    config.kpis.parameters.entry(kpi.clone()).or_default().insert(name.clone(), text);
+                }
+            }
             Ok(())
         },
     },
@@ -262,7 +374,7 @@ const KEYS: &[Key] = &[
     Key {
         section: "store",
         name: "tables",
-        default: "[\"contacts\", \"rounds\", \"ratings\", \"queue\", \"orders\"]",
+        default: "[\"contacts\", \"rounds\", \"ratings\", \"queue\", \"orders\", \"turns\", \"resolutions\", \"inquiries\", \"agents\"]",
         doc: "The facts that are stored as Parquet.",
         set: |config, value| {
             let names: Vec<&str> = Table::ALL.iter().map(|table| table.name()).collect();
@@ -494,6 +606,10 @@ impl Config {
         }
         out
     }
+}
+
+fn schedule(value: &toml::Value) -> Result<Schedule, String> {
+    Schedule::parse(value.as_str().ok_or("expected a text such as \"Asia/Shanghai Mon-Sun 09:00-21:00\"")?)
 }
 
 fn wrap(text: &str, width: usize) -> Vec<String> {

@@ -145,7 +145,11 @@ impl Core {
                 disorder_ms_max: config.disorder_ms_max,
                 lateness_ms_max: config.lateness_ms_max,
                 contacts: config.contacts,
+                follow: config.follow.clone(),
+                // A share has only some of an agent's conversations.
+                agents: config.agents && *role == Role::All,
                 queue_tick_ms: config.queue_tick_ms,
+                queue_over_ms: config.queue_over_ms,
                 store: config.store_tables.clone(),
                 profile,
             };
@@ -295,15 +299,16 @@ impl Core {
         }
     }
 
-    /// Goes on from a saved state of the same role, configuration and KPIs.
+    /// Goes on from a saved state of the same role, configuration and KPIs, in a checkpoint of
+    /// this `format`.
     ///
     /// # Errors
     /// Bytes of something else.
-    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), WindowsError> {
+    pub fn restore(&mut self, bytes: &[u8], format: u32) -> Result<(), WindowsError> {
         match &mut self.kind {
-            Kind::All(pipeline) => pipeline.restore(bytes),
+            Kind::All(pipeline) => pipeline.restore(bytes, format),
             Kind::Share { pipeline, done_ms, .. } => {
-                pipeline.restore(bytes)?;
+                pipeline.restore(bytes, format)?;
                 *done_ms = pipeline.watermark_ms();
                 Ok(())
             }

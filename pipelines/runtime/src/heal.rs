@@ -167,7 +167,10 @@ fn replay(job: &Job, log: &Arc<dyn EventLog>, snapshot: &resume::Packed) -> Resu
         disorder_ms_max: job.config.disorder_ms_max,
         lateness_ms_max: job.config.lateness_ms_max,
         contacts: job.config.contacts,
+        follow: job.config.follow.clone(),
+        agents: job.config.agents,
         queue_tick_ms: job.config.queue_tick_ms,
+        queue_over_ms: job.config.queue_over_ms,
         store: Table::ALL.to_vec(),
         profile: false,
     };
@@ -459,7 +462,7 @@ async fn differing(
     range: Range,
     watermark_ms: i64,
 ) -> Result<Vec<RecordBatch>, DataFusionError> {
-    let context = crate::query::session(&job.data, &job.kpis).await?;
+    let context = crate::query::session(&job.data, &job.kpis, &job.config.kpis.calendar).await?;
     crate::query::register_rows(&context, "healed", kpi.rows.clone(), rows)?;
     let fields = kpi.rows.fields();
     let quoted = |range: std::ops::Range<usize>| {

@@ -13,21 +13,21 @@ use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTable
 use datafusion::error::{DataFusionError, Result};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use headsup_connectors::store;
-use headsup_kpi::{Kpi, KpiWindows};
+use headsup_kpi::{Calendar, Kpi, KpiWindows};
 use headsup_operators::Windows;
 use headsup_operators::facts::Table;
 
 /// A session over `data`: facts and `quarantine` by name, KPIs as `kpi.<name>`
 /// (the highest revision of each row) and `kpi_history.<name>` (all). Tables of
-/// `kpis` that have no rows yet are there and empty.
+/// `kpis` that have no rows yet are there and empty. `calendar` is for `business_ms`.
 ///
 /// # Errors
 /// A file that is no Parquet file, or cannot be read.
-pub async fn session(data: &Path, kpis: &[Arc<Kpi>]) -> Result<SessionContext> {
+pub async fn session(data: &Path, kpis: &[Arc<Kpi>], calendar: &Arc<Calendar>) -> Result<SessionContext> {
     let config = SessionConfig::new().with_information_schema(true);
     let context = SessionContext::new_with_config(config);
     let mut state = context.state();
-    headsup_kpi::register(&mut state)?;
+    headsup_kpi::register(&mut state, calendar)?;
     let context = SessionContext::new_with_state(state);
     for table in Table::ALL {
         let folder = format!("facts/{}", table.name());

@@ -23,7 +23,7 @@ use crate::publish::Positions;
 use crate::run::Job;
 
 /// The format's version: one more with every change of what is saved.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// The folders of tables that a run writes.
 pub(crate) const TABLES: [&str; 3] = ["facts", "kpi_history", "quarantine"];
@@ -73,6 +73,9 @@ pub(crate) struct Checkpoint {
     pub generation: u64,
     /// Where the topics ended that the run writes. `None` in format 1, which wrote none.
     pub outputs: Option<Positions>,
+    /// Of which format it was.
+    #[serde(skip)]
+    pub format: u32,
 }
 
 /// Format 1.
@@ -88,13 +91,13 @@ struct Checkpoint1 {
 
 impl Checkpoint {
     fn unpack(format: u32, contents: &[u8]) -> Result<Self, postcard::Error> {
-        if format == FORMAT {
+        if format > 1 {
             return postcard::from_bytes(contents);
         }
         let Checkpoint1 { definitions, positions, state, next_file, rows, quarantined } =
             postcard::from_bytes(contents)?;
         let snapshot = Packed { positions, state, ended: false };
-        Ok(Self { definitions, snapshot, next_file, rows, quarantined, generation: 0, outputs: None })
+        Ok(Self { definitions, snapshot, next_file, rows, quarantined, generation: 0, outputs: None, format })
     }
 }
 
@@ -114,10 +117,16 @@ pub(crate) fn definitions(job: &Job) -> BTreeMap<String, String> {
         ("contacts.wrap", contacts.wrap_ms),
         ("contacts.linger", contacts.linger_ms),
         ("queue.tick", config.queue_tick_ms),
+        ("queue.over", config.queue_over_ms),
+        ("agents.follow", i64::from(config.agents)),
+        ("contacts.repeat", config.follow.repeat_ms),
+        ("contacts.paid", config.follow.paid_ms),
     ];
     let numbers = numbers.map(|(name, value)| (name.to_owned(), value.to_string()));
     let kpis = job.kpis.iter().map(|kpi| (format!("KPI {}", kpi.name), kpi.sql.clone()));
     let mut all: BTreeMap<String, String> = numbers.into_iter().chain(kpis).collect();
+    all.insert("contacts.presale".to_owned(), config.follow.presale.join(" "));
+    all.insert("calendar".to_owned(), config.kpis.calendar.to_string());
     if job.role != Role::Merge {
         all.insert("the facts that are stored".to_owned(), tables.join(" "));
     }
@@ -127,10 +136,14 @@ pub(crate) fn definitions(job: &Job) -> BTreeMap<String, String> {
     all
 }
 
+/// Definitions that earlier formats do not have.
+const SINCE_FORMAT_3: [&str; 6] =
+    ["queue.over", "agents.follow", "contacts.repeat", "contacts.paid", "contacts.presale", "calendar"];
+
 /// A hash of what decides the partial aggregates of a share: only what is computed alike can be
 /// merged.
 pub(crate) fn hash(definitions: &BTreeMap<String, String>) -> u64 {
-    let own = ["the facts that are stored", "the share of the partitions"];
+    let own = ["the facts that are stored", "the share of the partitions", "agents.follow"];
     let shared = definitions.iter().filter(|(name, _)| !own.contains(&name.as_str()));
     let text: Vec<String> = shared.map(|(name, value)| format!("{name}\0{value}\0")).collect();
     xxh3_64(text.concat().as_bytes())
@@ -174,12 +187,12 @@ pub(crate) fn of_definitions(
 }
 
 fn newest(checkpoints: &Checkpoints) -> Result<Option<(PathBuf, Checkpoint)>, CheckpointError> {
-    let Some((path, format, contents)) = checkpoints.newest(&[1, FORMAT])? else {
+    let Some((path, format, contents)) = checkpoints.newest(&[1, 2, FORMAT])? else {
         return Ok(None);
     };
     let checkpoint = Checkpoint::unpack(format, &contents)
         .map_err(|error| CheckpointError::Damaged { path: path.clone(), problem: error.to_string() })?;
-    Ok(Some((path, checkpoint)))
+    Ok(Some((path, Checkpoint { format, ..checkpoint })))
 }
 
 fn must_be_of(
@@ -188,7 +201,12 @@ fn must_be_of(
     definitions: &BTreeMap<String, String>,
 ) -> Result<(), CheckpointError> {
     let was = &checkpoint.definitions;
-    let changed = |name: &&String| was.get(*name) != definitions.get(*name);
+    // What there was no key for did not decide anything.
+    let since = |name: &str| checkpoint.format < 3 && SINCE_FORMAT_3.contains(&name);
+    let changed = |name: &&String| match was.get(*name) {
+        None if since(name) => false,
+        found => found != definitions.get(*name),
+    };
     let names: std::collections::BTreeSet<&String> = was.keys().chain(definitions.keys()).collect();
     let changed: Vec<String> = names.into_iter().filter(changed).cloned().collect();
     if !changed.is_empty() {

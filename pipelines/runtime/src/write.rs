@@ -135,6 +135,7 @@ impl Writer {
             quarantined: self.quarantined.clone(),
             generation: self.claim.generation(),
             outputs,
+            format: FORMAT,
         };
         let contents =
             postcard::to_stdvec(&checkpoint).map_err(|error| RunError::State("pack", error.into()))?;

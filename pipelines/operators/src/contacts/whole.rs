@@ -64,7 +64,7 @@ impl SavedContacts {
                 Some((group, Standing::Waiting(since))) => {
                     expected.entry(group).or_default().0.insert((since, place));
                 }
-                Some((group, Standing::Served)) => expected.entry(group).or_default().1 += 1,
+                Some((group, Standing::Served(_))) => expected.entry(group).or_default().1 += 1,
                 None => {}
             }
         }
@@ -96,6 +96,8 @@ impl Contact {
             self.agent_messages,
             self.bot_messages,
             self.transfers,
+            self.rounds,
+            self.reply_ms,
             self.started_ms,
             self.last_ms,
             self.known_ms,
@@ -108,8 +110,10 @@ impl Contact {
             self.held_since_ms,
             self.first_reply_ms,
             self.asked_ms,
+            self.turn_asked_ms,
         ];
         known.iter().all(|&name| (name as usize) < names)
+            && self.effort.is_whole(names)
             && numbers.into_iter().all(is_time)
             && times.into_iter().flatten().all(is_time)
     }
