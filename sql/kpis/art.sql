@@ -14,5 +14,5 @@ SELECT hop(replied_at, INTERVAL '1 minute', INTERVAL '5 minutes') AS period, sho
        ratio(count(*) FILTER (WHERE reply_ms <= $within), count(*)) AS in_time_level,
        avg_ms(business_ms(shop, asked_at, replied_at)) AS business_art_ms
 FROM rounds
-WHERE replied_at IS NOT NULL
+WHERE replied_at IS NOT NULL AND origin <> 'proactive'
 GROUP BY GROUPING SETS ((period), (period, shop), (period, channel), (period, skill), (period, shop, channel, skill))

@@ -12,7 +12,7 @@ SELECT hop(at, INTERVAL '1 minute', INTERVAL '30 minutes') AS period, shop, chan
        sum(handled) AS handled,
        ratio(count(score), sum(handled)) AS response_rate
 FROM (
-  SELECT rated_at AS at, shop, channel, skill, score, 0 AS handled FROM ratings
+  SELECT rated_at AS at, shop, channel, skill, score, 0 AS handled FROM ratings WHERE origin <> 'proactive'
   UNION ALL
   SELECT ended_at AS at, shop, channel, skill, NULL AS score, 1 AS handled FROM contacts
   WHERE accepted_at IS NOT NULL AND NOT abandoned AND origin <> 'proactive'

@@ -16,6 +16,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_facts", include_str!("../../../sql/clickhouse/0001_facts.sql")),
     ("0002_quarantine", include_str!("../../../sql/clickhouse/0002_quarantine.sql")),
     ("0003_outputs", include_str!("../../../sql/clickhouse/0003_outputs.sql")),
+    ("0004_followed", include_str!("../../../sql/clickhouse/0004_followed.sql")),
 ];
 
 const NOTES: &str = "headsup_migrations";
@@ -63,6 +64,18 @@ pub fn migrate_by(
     let applied = check(server, migrations, &applied(server)?)?;
     for (number, (name, text)) in (1_u32..).zip(migrations).skip(applied) {
         for statement in statements(text, database, dialect) {
+            // What old servers have no words for.
+            let statement = match statement.split_once(" ADD COLUMN IF NOT EXISTS `") {
+                Some((table, column)) => {
+                    let table_name = table.rsplit('.').next().unwrap_or(table);
+                    let column_name = column.split('`').next().unwrap_or(column);
+                    if columns(server, table_name)?.iter().any(|(name, _)| name == column_name) {
+                        continue;
+                    }
+                    format!("{table} ADD COLUMN `{column}")
+                }
+                None => statement,
+            };
             server.command(&format!("apply migration {name}"), &statement)?;
         }
         server.command(

@@ -263,6 +263,8 @@ struct Contact {
     rounds: i64,
     reply_ms: i64,
     effort: Effort,
+    /// It counts in no inbound KPI.
+    proactive: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -399,6 +401,7 @@ impl Contacts {
         match kind {
             EventType::ConversationStarted => {
                 names.update(&mut contact.origin, events, Text::Origin, row);
+                contact.proactive = names.get(contact.origin) == PROACTIVE;
                 names.update(&mut contact.entry, events, Text::Entry, row);
                 set_text(&mut contact.order, events.text(Text::OrderId, row));
             }
@@ -507,6 +510,7 @@ impl Contacts {
                         .text(names.get(contact.channel))
                         .text(names.get(contact.skill))
                         .text(names.get(agent))
+                        .text(names.get(contact.origin))
                         .integer(events.number(Number::Score, row))
                         .time(Some(time_ms))
                         .time(Some(events.known_ms(row)))
@@ -743,6 +747,7 @@ impl Contact {
                 .text(names.get(self.channel))
                 .text(names.get(self.skill))
                 .text(if replied_ms.is_some() { names.get(self.agent) } else { "" })
+                .text(names.get(self.origin))
                 .time(Some(asked_ms))
                 .time(replied_ms)
                 .integer(replied_ms.map(|replied| (replied - asked_ms).max(0)))
@@ -769,6 +774,7 @@ impl Conversation {
             skill: last.skill,
             intent: last.intent,
             origin: last.origin,
+            proactive: last.proactive,
             entry: last.entry,
             ..Contact::default()
         };
@@ -780,6 +786,7 @@ impl Conversation {
         let contact = &self.contact;
         let standing = match (self.phase, contact.waiting_since_ms, contact.accepted_ms) {
             (Phase::Over, ..) => return None,
+            _ if contact.proactive => return None,
             (_, Some(since), _) => Standing::Waiting(since),
             (_, None, Some(accepted)) => Standing::Served(accepted),
             (_, None, None) => return None,
@@ -847,7 +854,7 @@ impl Conversation {
         };
         let bot_only = contact.queued_ms.is_none() && contact.accepted_ms.is_none();
         if let Some(follow) = &mut facts.follow
-            && names.get(contact.origin) != PROACTIVE
+            && !contact.proactive
         {
             let ended = Ended {
                 conversation: &self.id,

@@ -158,6 +158,7 @@ impl Table {
                 ("channel", Text, "the channel"),
                 ("skill", Text, "the skill stated last"),
                 ("agent_id", Text, "the agent who replied; null if nobody did"),
+                ("origin", Text, "inbound or proactive"),
                 ("asked_at", Time, "the first unanswered customer message"),
                 (
                     "replied_at",
@@ -174,6 +175,7 @@ impl Table {
                 ("channel", Text, "the channel"),
                 ("skill", Text, "the skill stated last"),
                 ("agent_id", Text, "the agent rated"),
+                ("origin", Text, "inbound or proactive"),
                 ("score", Integer, "1 to 5"),
                 ("rated_at", Time, "when it was given"),
                 ("known_at", Time, "when it was known"),
@@ -183,7 +185,7 @@ impl Table {
                 ("shop", Text, "the shop; null in the agents' row"),
                 ("channel", Text, "the channel; null in the agents' row"),
                 ("skill", Text, "the skill; null in the agents' row"),
-                ("waiting", Integer, "customers waiting"),
+                ("waiting", Integer, "customers waiting; as below, without proactive contacts"),
                 ("longest_wait_ms", Integer, "the longest wait among them; null if nobody waits"),
                 ("open_contacts", Integer, "contacts accepted and not yet over"),
                 (
