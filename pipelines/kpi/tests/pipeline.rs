@@ -14,6 +14,9 @@ use headsup_stream::Accounting;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+#[path = "pipeline/golden.rs"]
+mod golden;
+
 /// Long after all events.
 const APPENDED_AT_MS: i64 = 4_000_000_000_000;
 
