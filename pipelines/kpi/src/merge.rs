@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::definition::Kpi;
 use crate::engine::KpiWindows;
-use crate::shares::tick_of;
+use crate::ticks::tick_of;
 
 /// What a share says on topic `partials`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use headsup_connectors::{CheckpointError, Checkpoints, Claim, Disk, EventLog, Store};
 
 use crate::board::Board;
+use crate::checkpoint::Checkpoint;
 use crate::core::{Core, Role};
 use crate::heal;
 use crate::publish::{KPIS, PARTIALS, Publisher, QUARANTINE};
-use crate::resume::{self, Checkpoint, Snapshot, TABLES};
+use crate::resume::{self, Snapshot, TABLES};
 use crate::run::{Job, RunError};
 use crate::write::{Write, Writer};
 

@@ -31,6 +31,7 @@ use headsup_operators::{Copied, Pipeline, PipelineConfig, Windows, WindowsError}
 use headsup_stream::{PartitionClock, Placed, gcd};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::checkpoint::Packed;
 use crate::publish::{KPIS, Publisher};
 use crate::resume;
 use crate::run::{Job, RunError};
@@ -150,7 +151,7 @@ struct Late {
     bytes: Vec<u8>,
 }
 
-fn replay(job: &Job, log: &Arc<dyn EventLog>, snapshot: &resume::Packed) -> Result<Replayed, RunError> {
+fn replay(job: &Job, log: &Arc<dyn EventLog>, snapshot: &Packed) -> Result<Replayed, RunError> {
     let mut sources = Vec::new();
     for (name, &end) in &snapshot.positions {
         let place =

@@ -5,6 +5,7 @@
 
 mod begin;
 mod board;
+mod checkpoint;
 mod config;
 mod core;
 mod heal;

@@ -14,16 +14,12 @@ use headsup_connectors::{CheckpointError, Checkpoints, StoreError};
 use headsup_events::Reason;
 use headsup_operators::facts::Table;
 use headsup_operators::{Bytes, Copied, WindowsError};
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::board::Board;
+use crate::checkpoint::{Checkpoint, FORMATS, Packed};
 use crate::core::Role;
-use crate::publish::Positions;
 use crate::run::Job;
-
-/// The format's version: one more with every change of what is saved.
-pub(crate) const FORMAT: u32 = 2;
 
 /// The folders of tables that a run writes.
 pub(crate) const TABLES: [&str; 3] = ["facts", "kpi_history", "quarantine"];
@@ -39,14 +35,6 @@ pub struct Snapshot {
     pub ended: bool,
 }
 
-/// A snapshot with its state packed.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Packed {
-    pub positions: BTreeMap<String, u64>,
-    pub state: Bytes,
-    pub ended: bool,
-}
-
 impl Snapshot {
     /// To be done by the thread that writes: it takes longer than the operators may stand still.
     ///
@@ -54,47 +42,6 @@ impl Snapshot {
     /// A state that cannot be packed.
     pub(crate) fn pack(self) -> Result<Packed, WindowsError> {
         Ok(Packed { positions: self.positions, state: Bytes(self.state.pack()?), ended: self.ended })
-    }
-}
-
-/// What the writer adds to it.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Checkpoint {
-    /// What the state depends on besides the log.
-    pub definitions: BTreeMap<String, String>,
-    pub snapshot: Packed,
-    /// Files of tables from this number on are not of this checkpoint.
-    pub next_file: u64,
-    /// Rows written, by table.
-    pub rows: BTreeMap<String, u64>,
-    /// Records set aside, by reason.
-    pub quarantined: BTreeMap<String, u64>,
-    /// Of which generation the tables are.
-    pub generation: u64,
-    /// Where the topics ended that the run writes. `None` in format 1, which wrote none.
-    pub outputs: Option<Positions>,
-}
-
-/// Format 1.
-#[derive(Deserialize)]
-struct Checkpoint1 {
-    definitions: BTreeMap<String, String>,
-    positions: BTreeMap<String, u64>,
-    state: Bytes,
-    next_file: u64,
-    rows: BTreeMap<String, u64>,
-    quarantined: BTreeMap<String, u64>,
-}
-
-impl Checkpoint {
-    fn unpack(format: u32, contents: &[u8]) -> Result<Self, postcard::Error> {
-        if format == FORMAT {
-            return postcard::from_bytes(contents);
-        }
-        let Checkpoint1 { definitions, positions, state, next_file, rows, quarantined } =
-            postcard::from_bytes(contents)?;
-        let snapshot = Packed { positions, state, ended: false };
-        Ok(Self { definitions, snapshot, next_file, rows, quarantined, generation: 0, outputs: None })
     }
 }
 
@@ -174,7 +121,7 @@ pub(crate) fn of_definitions(
 }
 
 fn newest(checkpoints: &Checkpoints) -> Result<Option<(PathBuf, Checkpoint)>, CheckpointError> {
-    let Some((path, format, contents)) = checkpoints.newest(&[1, FORMAT])? else {
+    let Some((path, format, contents)) = checkpoints.newest(&FORMATS)? else {
         return Ok(None);
     };
     let checkpoint = Checkpoint::unpack(format, &contents)

@@ -12,9 +12,10 @@ use headsup_kpi::Kpi;
 use headsup_operators::Output;
 
 use crate::board::Board;
+use crate::checkpoint::{Checkpoint, FORMAT};
 use crate::core::Produced;
 use crate::publish::Publisher;
-use crate::resume::{Checkpoint, FORMAT, Snapshot};
+use crate::resume::Snapshot;
 use crate::run::RunError;
 use crate::sink::Sink;
 
