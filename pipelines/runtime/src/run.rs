@@ -4,6 +4,7 @@
 //! operators; one thread writes. Channels between them are bounded, so the slowest
 //! sets the pace and memory stays flat.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,6 +79,9 @@ pub struct Report {
     pub rows: Vec<(String, u64)>,
     /// Facts that came when all windows of a KPI that hold them were final, by KPI.
     pub refused: Vec<(String, u64)>,
+    /// Of a merge, the partitions that no share has spoken for: while there are any, nothing is
+    /// merged.
+    pub missing: Vec<Range<u32>>,
     /// How long the operators stood still for checkpoints.
     pub stalls: Stalls,
     /// Where the time went: thread and step, time.
@@ -238,6 +242,7 @@ pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -
         partitions: names.into_iter().zip(core.accounting()).collect(),
         rows,
         refused: core.refused(),
+        missing: core.missing(),
         stalls: board.read(|state| state.checkpoint_stalls),
         profile: vec![
             ("read", read),
