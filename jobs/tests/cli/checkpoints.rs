@@ -114,7 +114,7 @@ fn checkpoint(folder: &Path) -> Option<PathBuf> {
 }
 
 /// Interrupts a run when it has written a checkpoint, and says where its last one is.
-fn interrupted(folder: &Path, args: &[&str]) -> PathBuf {
+pub fn interrupted(folder: &Path, args: &[&str]) -> PathBuf {
     let newest = || checkpoint(folder);
     // One of a run that came to its end is no sign that this one has begun.
     std::fs::remove_dir_all(folder.join("headsup-data/checkpoint")).ok();

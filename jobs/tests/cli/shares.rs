@@ -165,3 +165,32 @@ fn a_merge_names_the_partitions_that_no_share_has_spoken_for() {
     let (_, err) = ok(folder, &merge);
     assert!(err.contains("went on from a checkpoint") && err.contains("rows  kpi_history/"), "{err}");
 }
+
+#[test]
+fn positions_are_of_one_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    std::fs::write(folder.join("e.jsonl"), super::contact().join("\n")).expect("written");
+    let logs = [StandIn::start().expect("a stand-in"), StandIn::start().expect("a stand-in")];
+    for (log, config) in logs.iter().zip(["one.toml", "other.toml"]) {
+        let text = format!(
+            "[log]\nurl = \"fluvio://{}\"\npartitions = 1\n[store]\nflush = \"100ms\"\n\
+             [http]\nlisten = \"127.0.0.1:0\"\n[time]\nheartbeat = \"1h\"\n",
+            log.endpoint()
+        );
+        std::fs::write(folder.join(config), text).expect("written");
+        ok(folder, &["import", "--config", config, "events", "e.jsonl"]);
+    }
+    super::checkpoints::interrupted(folder, &["run", "--config", "one.toml"]);
+    let run = ["run", "--until-end", "--config"];
+    let told = fails(folder, &[&run[..], &["other.toml"]].concat(), 1);
+    let [one, other] = [0, 1].map(|log: usize| format!("fluvio://{}", logs[log].endpoint()));
+    let changed = format!("this has changed: log.url (\"{one}\" then, \"{other}\" now); undo that, or");
+    assert!(told.contains(&changed) && told.contains("--from-start"), "{told}");
+    let (_, err) = ok(folder, &[&run[..], &["one.toml"]].concat());
+    assert!(err.contains("went on from a checkpoint"), "{err}");
+    // Of one that has come to its end, another log is a beginning.
+    let (_, err) = ok(folder, &[&run[..], &["other.toml"]].concat());
+    assert!(!err.contains("went on from a checkpoint"), "{err}");
+    ok(folder, &[&run[..], &["other.toml", "--from-start"]].concat());
+}

@@ -5,7 +5,7 @@
 //! the same order, because they depend on the log alone; so files that a checkpoint does
 //! not know of are removed, and every row is in the tables once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use arrow::compute::partition;
@@ -45,7 +45,10 @@ impl Snapshot {
     }
 }
 
-/// All that decides what comes out of the same log, by its name.
+/// Which log the positions are of.
+const LOG: &str = "log.url";
+
+/// All that decides what comes out, by its name.
 pub(crate) fn definitions(job: &Job) -> BTreeMap<String, String> {
     let config = &job.config;
     let contacts = &config.contacts;
@@ -65,6 +68,7 @@ pub(crate) fn definitions(job: &Job) -> BTreeMap<String, String> {
     let numbers = numbers.map(|(name, value)| (name.to_owned(), value.to_string()));
     let kpis = job.kpis.iter().map(|kpi| (format!("KPI {}", kpi.name), kpi.sql.clone()));
     let mut all: BTreeMap<String, String> = numbers.into_iter().chain(kpis).collect();
+    all.insert(LOG.to_owned(), config.log_url.clone());
     if job.role != Role::Merge {
         all.insert("the facts that are stored".to_owned(), tables.join(" "));
     }
@@ -77,7 +81,8 @@ pub(crate) fn definitions(job: &Job) -> BTreeMap<String, String> {
 /// A hash of what decides the partial aggregates of a share: only what is computed alike can be
 /// merged.
 pub(crate) fn hash(definitions: &BTreeMap<String, String>) -> u64 {
-    let own = ["the facts that are stored", "the share of the partitions"];
+    // Shares may know the same log by different addresses.
+    let own = ["the facts that are stored", "the share of the partitions", LOG];
     let shared = definitions.iter().filter(|(name, _)| !own.contains(&name.as_str()));
     let text: Vec<String> = shared.map(|(name, value)| format!("{name}\0{value}\0")).collect();
     xxh3_64(text.concat().as_bytes())
@@ -97,7 +102,8 @@ pub(crate) fn load(
         return Ok(None);
     };
     if checkpoint.snapshot.ended
-        && (checkpoint.snapshot.positions != *ends || checkpoint.definitions != *definitions)
+        && (checkpoint.snapshot.positions != *ends
+            || !changed(&checkpoint.definitions, definitions).is_empty())
     {
         return Ok(None);
     }
@@ -134,14 +140,23 @@ fn must_be_of(
     checkpoint: &Checkpoint,
     definitions: &BTreeMap<String, String>,
 ) -> Result<(), CheckpointError> {
-    let was = &checkpoint.definitions;
-    let changed = |name: &&String| was.get(*name) != definitions.get(*name);
-    let names: std::collections::BTreeSet<&String> = was.keys().chain(definitions.keys()).collect();
-    let changed: Vec<String> = names.into_iter().filter(changed).cloned().collect();
+    let changed = changed(&checkpoint.definitions, definitions);
     if !changed.is_empty() {
         return Err(CheckpointError::Other { path: path.to_owned(), changed });
     }
     Ok(())
+}
+
+/// What is not as it was. A checkpoint of before they named their log is taken to be of this one.
+fn changed(was: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<String> {
+    let names: BTreeSet<&String> = was.keys().chain(now.keys()).collect();
+    let changed = names.into_iter().filter(|name| was.get(*name) != now.get(*name));
+    let named = changed.filter_map(|name| match (was.get(name), now.get(name)) {
+        (None, _) if name == LOG => None,
+        (Some(was), Some(now)) if name == LOG => Some(format!("{LOG} (\"{was}\" then, \"{now}\" now)")),
+        _ => Some(name.clone()),
+    });
+    named.collect()
 }
 
 /// Puts what was known at the checkpoint back on the board: counters, and the newest
@@ -189,3 +204,30 @@ pub(crate) fn show(checkpoint: &Checkpoint, root: &Path, board: &Board) -> Resul
 
 /// Of a KPI's table so many files are read to show the newest values again.
 const FILES_SHOWN: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_log_is_told_from_another_and_does_not_keep_shares_apart() {
+        let of = |url: &str| {
+            let config = Config { log_url: url.to_owned(), ..Config::default() };
+            let (role, data) = (Role::All, PathBuf::from("data"));
+            let (from_start, until_end, profile) = (false, false, false);
+            definitions(&Job { role, config, kpis: Vec::new(), data, from_start, until_end, profile })
+        };
+        let (one, other) = (of("fluvio://one:9003"), of("fluvio://other:9003"));
+        assert!(changed(&one, &one).is_empty());
+        assert_eq!(
+            changed(&one, &other),
+            [r#"log.url ("fluvio://one:9003" then, "fluvio://other:9003" now)"#]
+        );
+        assert_eq!(hash(&one), hash(&other));
+        let before: BTreeMap<_, _> = one.into_iter().filter(|(name, _)| name != LOG).collect();
+        assert!(changed(&before, &other).is_empty());
+        assert_eq!(hash(&before), hash(&other));
+        assert_eq!(changed(&other, &before), ["log.url"]);
+    }
+}
