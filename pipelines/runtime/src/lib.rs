@@ -15,6 +15,7 @@ mod metrics;
 mod publish;
 mod query;
 mod resume;
+mod rows;
 mod run;
 mod sink;
 mod write;
@@ -29,6 +30,7 @@ pub use metrics::render;
 pub use publish::{KPIS, PARTIALS, QUARANTINE};
 pub use query::{recompute, recompute_from, register_rows, session};
 pub use resume::Snapshot;
+pub use rows::KpiRows;
 pub use run::{Input, Job, Report, RunError, run};
 #[cfg(feature = "clickhouse")]
 pub use sink::server_options;

@@ -7,11 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use arrow::compute::partition;
-use headsup_connectors::store::{read_files, table_files};
-use headsup_connectors::{CheckpointError, Checkpoints, StoreError};
+use headsup_connectors::{CheckpointError, Checkpoints};
 use headsup_events::Reason;
+use headsup_kpi::Kpi;
 use headsup_operators::facts::Table;
 use headsup_operators::{Bytes, Copied, WindowsError};
 use xxhash_rust::xxh3::xxh3_64;
@@ -19,7 +19,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::board::Board;
 use crate::checkpoint::{Checkpoint, FORMATS, Packed};
 use crate::core::Role;
-use crate::run::Job;
+use crate::rows::{self, KpiRows};
+use crate::run::{Job, RunError};
 
 /// The folders of tables that a run writes.
 pub(crate) const TABLES: [&str; 3] = ["facts", "kpi_history", "quarantine"];
@@ -163,24 +164,15 @@ fn changed(was: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Ve
 /// rows of every KPI from its table.
 ///
 /// # Errors
-/// A table that cannot be read.
-pub(crate) fn show(checkpoint: &Checkpoint, root: &Path, board: &Board) -> Result<(), StoreError> {
-    let names: Vec<String> =
-        board.read(|state| state.kpis.iter().map(|kpi| format!("kpi_history/{}", kpi.name)).collect());
-    let mut newest = Vec::new();
-    for name in &names {
-        let mut files = table_files(root, name)?;
-        let older = files.len().saturating_sub(FILES_SHOWN);
-        let mut batches = Vec::new();
-        for batch in read_files(files.split_off(older)) {
-            let batch = batch?;
-            // As they were given out: of one window and one grouping.
-            let columns = [batch.column(0), batch.column(1), batch.column(2)].map(Clone::clone);
-            let ranges = partition(&columns).map(|parts| parts.ranges()).unwrap_or_default();
-            batches.extend(ranges.into_iter().map(|range| batch.slice(range.start, range.len())));
-        }
-        newest.push(batches);
-    }
+/// A table that cannot be read, or has a file that is not of it.
+pub(crate) fn show(
+    checkpoint: &Checkpoint,
+    kpis: &[Arc<Kpi>],
+    root: &Path,
+    board: &Board,
+) -> Result<(), RunError> {
+    let newest = |kpi: &Arc<Kpi>| rows::newest(kpi, root, FILES_SHOWN);
+    let newest: Vec<Vec<KpiRows>> = kpis.iter().map(newest).collect::<Result<_, _>>()?;
     board.update(|state| {
         for (table, rows) in &checkpoint.rows {
             let table = table.strip_prefix("facts/").and_then(Table::parse);
@@ -194,9 +186,10 @@ pub(crate) fn show(checkpoint: &Checkpoint, root: &Path, board: &Board) -> Resul
                 state.quarantined.insert(reason.name(), *count);
             }
         }
-        for ((kpi, name), batches) in state.kpis.iter_mut().zip(&names).zip(&newest) {
-            batches.iter().for_each(|batch| kpi.absorb(batch));
-            kpi.rows = checkpoint.rows.get(name).copied().unwrap_or(0);
+        for (kpi, newest) in kpis.iter().zip(&newest) {
+            let Some(shown) = state.kpis.iter_mut().find(|shown| shown.name == kpi.name) else { continue };
+            newest.iter().for_each(|rows| shown.absorb(rows));
+            shown.rows = checkpoint.rows.get(&rows::folder(kpi)).copied().unwrap_or(0);
         }
     });
     Ok(())

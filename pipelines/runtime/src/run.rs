@@ -143,6 +143,26 @@ pub enum RunError {
         /// Where the checkpoint goes on.
         position: u64,
     },
+    /// A file among those of a table that is no such file.
+    #[error(
+        "cannot read {}: {problem}; move it out of the data folder if it does not belong there, else \
+         restore it from a copy, or compute everything again from the log with --from-start",
+        path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        problem: String,
+    },
+    /// Rows of a KPI that are not as its file says.
+    #[error("cannot show KPI {kpi}: of its rows, {problem}; this is a mistake in headsup: report it")]
+    Rows {
+        /// The KPI.
+        kpi: String,
+        /// What was found.
+        problem: String,
+    },
     /// Packing or unpacking the state of the operators.
     #[error("cannot {0} the state of the operators")]
     State(&'static str, #[source] WindowsError),
@@ -206,7 +226,7 @@ pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -
     let quit = Arc::new(AtomicBool::new(false));
     let (mut sources, readers) = open(&job, input, partitions, &positions, &quit)?;
     if let Some(checkpoint) = &checkpoint {
-        resume::show(checkpoint, &job.data, board)?;
+        resume::show(checkpoint, &job.kpis, &job.data, board)?;
     }
     let resumed = checkpoint.as_ref().map(|_| core.accounting().iter().map(|partition| partition.read).sum());
     let resumed = resumed.filter(|&read| read > 0);
