@@ -1,5 +1,6 @@
 //! `headsup run`: the pipeline over the log or over event files.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,8 +114,26 @@ pub fn execute(job: Job, input: Input, serve: bool) -> Result<(), Failure> {
         let _ = watcher.join();
     }
     let report = report.map_err(Failure::from_error)?;
-    summary(&report, until_end && !interrupted);
+    let drained = until_end && !interrupted;
+    summary(&report, drained);
+    if drained && !report.missing.is_empty() {
+        return Err(nothing_merged(&report));
+    }
     Ok(())
+}
+
+fn nothing_merged(report: &Report) -> Failure {
+    let name = |range: &Range<u32>| match range.end - range.start {
+        1 => range.start.to_string(),
+        _ => format!("{}-{}", range.start, range.end - 1),
+    };
+    let missing: Vec<String> = report.missing.iter().map(name).collect();
+    let missing = missing.join(", ");
+    Failure::new(format!(
+        "nothing can be merged: no share of these KPIs and this configuration has spoken for partitions \
+         {missing} of {}; have each read by a `headsup run --partitions` with the same, then merge again",
+        report.partitions.len()
+    ))
 }
 
 /// Some of the partitions of each input topic.

@@ -112,6 +112,7 @@ pub const COLUMNS: [&str; 17] = [
 /// answers their events in event-time order.
 pub fn read(paths: &[PathBuf], progress: Progress<'_>) -> Result<Imported, ImportError> {
     let inputs = Inputs::new(paths)?;
+    #[expect(clippy::expect_used, reason = "the database of zones is compiled in")]
     let zone = TimeZone::get("Asia/Jerusalem").expect("the zone is in the bundled database");
     let mut summary = Summary::default();
     let mut calls = Vec::new();
@@ -240,6 +241,7 @@ fn map(row: &csv::ByteRecord, zone: &TimeZone, seen: &mut Seen) -> Result<(Call,
     let entry = parse_time(&fields, 6)?;
     // A time without a date: before 6:00 is tomorrow, if the call came in at
     // 20:00 or later.
+    #[expect(clippy::expect_used, reason = "a date has two digits for the year, which are 1970 to 2069")]
     let stamp = |time: civil::Time| {
         let next_day = entry.hour() >= 20 && time.hour() < 6;
         let day = if next_day { day.tomorrow().unwrap_or(day) } else { day };

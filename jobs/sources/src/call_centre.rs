@@ -145,6 +145,10 @@ fn map(row: &csv::ByteRecord, seen: &mut HashSet<u64>) -> Result<(Call, Vec<&'st
     if let Some((at, _)) = off.iter().find(|(_, off)| off.abs() > 1000) {
         return Err(("times and lengths contradict each other", found(*at)));
     }
+    let call = Call { number, started, accepted: started + wait_ms, service_ms };
+    if jiff::Timestamp::from_millisecond(call.accepted + service_ms).is_err() {
+        return Err(("the call ends after the last time there is", found(5)));
+    }
     if !seen.insert(number) {
         return Err(("another row of this call", found(0)));
     }
@@ -155,7 +159,6 @@ fn map(row: &csv::ByteRecord, seen: &mut HashSet<u64>) -> Result<(Call, Vec<&'st
     if off[1].1 != 0 {
         notes.push("call_ended is a second off: service_length is trusted");
     }
-    let call = Call { number, started, accepted: started + wait_ms, service_ms };
     Ok((call, notes))
 }
 
@@ -252,6 +255,7 @@ call_id,date,daily_caller,call_started,call_answered,call_ended,wait_length,serv
 5,2021-13-01,5,1:00:30 PM,1:05:31 PM,1:06:31 PM,60,60,TRUE
 6,2021-01-01,6,1:00:30 PM,1:00:31 PM,1:06:31 PM,1,-360,TRUE
 7,2021-01-01
+8,9999-12-30,8,9:59:57 PM,9:59:58 PM,10:00:00 PM,1,3,TRUE
 ";
 
     #[test]
@@ -261,8 +265,8 @@ call_id,date,daily_caller,call_started,call_answered,call_ended,wait_length,serv
         fs::write(&path, ROWS).unwrap();
         let (events, summary) = read(&[path], &mut |_, _| {}).unwrap();
         let events: Vec<_> = events.collect();
-        assert_eq!((summary.rows_read, summary.rows_mapped, events.len()), (8, 2, 10));
-        assert_eq!(summary.set_aside.len(), 6, "{summary}");
+        assert_eq!((summary.rows_read, summary.rows_mapped, events.len()), (9, 2, 10));
+        assert_eq!(summary.set_aside.len(), 7, "{summary}");
         let accepted = events.iter().filter(|event| event.json.contains("accepted"));
         let waits: Vec<_> = accepted.map(|event| event.time_ms / 1000 % 86_400).collect();
         assert_eq!(waits, [8 * 3600, 12 * 3600 + 30 + 60]);

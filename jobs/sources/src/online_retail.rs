@@ -329,6 +329,7 @@ impl Reading {
     /// The invoices with their event times, cancellations with their orders.
     fn finish(self) -> (Vec<Invoice>, Summary) {
         let mut summary = self.summary;
+        #[expect(clippy::expect_used, reason = "the database of zones is compiled in")]
         let zone = TimeZone::get("Europe/London").expect("the zone is in the bundled database");
         let mut invoices: Vec<Invoice> = self.invoices.into_values().collect();
         for invoice in &mut invoices {

@@ -28,6 +28,7 @@ impl<T> Timeline<T> {
     ) -> Timeline<T> {
         let mut all = Vec::new();
         for (at, item) in items.iter().enumerate() {
+            #[expect(clippy::expect_used, reason = "so many items do not fit into memory")]
             let at = u32::try_from(at).expect("fewer than 2^32 items");
             all.extend(moments(item).into_iter().map(|(time, rank)| (time, rank, at)));
         }
@@ -67,7 +68,8 @@ pub(crate) struct CloudEvent<'a, D> {
 }
 
 impl<D: Serialize> CloudEvent<'_, D> {
-    /// The event as one line of JSON.
+    /// The event as one line of JSON. The time has to be one that [`jiff::Timestamp`] holds.
+    #[expect(clippy::expect_used, reason = "importers set aside rows with other times")]
     pub(crate) fn line(
         id: &str,
         source: &str,
@@ -77,7 +79,7 @@ impl<D: Serialize> CloudEvent<'_, D> {
         data: D,
     ) -> String {
         let time = jiff::Timestamp::from_millisecond(time_ms)
-            .expect("a civil time of this era is a timestamp")
+            .expect("the importer has checked the time")
             .to_string();
         let event = CloudEvent {
             specversion: "1.0",

@@ -114,7 +114,7 @@ fn checkpoint(folder: &Path) -> Option<PathBuf> {
 }
 
 /// Interrupts a run when it has written a checkpoint, and says where its last one is.
-fn interrupted(folder: &Path, args: &[&str]) -> PathBuf {
+pub fn interrupted(folder: &Path, args: &[&str]) -> PathBuf {
     let newest = || checkpoint(folder);
     // One of a run that came to its end is no sign that this one has begun.
     std::fs::remove_dir_all(folder.join("headsup-data/checkpoint")).ok();
@@ -188,6 +188,64 @@ fn a_run_goes_on_where_it_was_stopped_and_says_why_it_cannot() {
     let (_, err) = ok(folder, &from_start);
     assert!(!err.contains("went on from a checkpoint"), "{err}");
     assert!(all_rows(folder) == expected, "from the start");
+}
+
+/// Files that lie among those of tables and are not of them.
+#[test]
+fn files_of_something_else_are_told_by_their_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    pinned(folder);
+    let (before, after) = two_contacts();
+    std::fs::write(folder.join("e.jsonl"), [before, after].concat().join("\n")).expect("written");
+    ok(folder, &["import", "--config", "pinned.toml", "events", "e.jsonl"]);
+    let run = ["run", "--until-end", "--config", "pinned.toml", "--kpis", "kpis"];
+    let recompute = ["recompute", "--config", "pinned.toml", "--kpis", "kpis"];
+    ok(folder, &run);
+    let shown = rows_of_handled(folder);
+    let facts = std::fs::read_dir(folder.join("headsup-data/facts/contacts/dt=2026-03-02")).expect("a day");
+    let facts = facts.map(|entry| entry.expect("a file").path()).next().expect("a file");
+
+    // Facts among the rows of a KPI, and what is no Parquet file.
+    let foreign = "headsup-data/kpi_history/handled/dt=2026-03-02/zz.parquet";
+    for (bytes, told) in [
+        (
+            std::fs::read(&facts).expect("read"),
+            "column 1 is conversation_id (Utf8View) instead of window_start",
+        ),
+        (b"nothing of the kind".to_vec(), ""),
+    ] {
+        std::fs::write(folder.join(foreign), bytes).expect("written");
+        for args in [&run[..], &recompute[..]] {
+            let message = fails(folder, args, 1);
+            assert!(
+                message.contains(&format!("cannot read {foreign}: ")) && message.contains(told),
+                "{message}"
+            );
+            assert!(message.contains("move it out of the data folder"), "{message}");
+        }
+    }
+    let rows = std::fs::read_dir(folder.join("headsup-data/kpi_history/handled/dt=2026-03-02"));
+    let mut rows = rows.expect("a day").map(|entry| entry.expect("a file").path());
+    let rows = rows.find(|path| !path.ends_with("zz.parquet")).expect("a file");
+    std::fs::remove_file(folder.join(foreign)).expect("removed");
+    ok(folder, &run);
+    assert_eq!(rows_of_handled(folder), shown);
+
+    // Rows of a KPI among the facts.
+    let foreign = "headsup-data/facts/contacts/dt=2026-03-01/zz.parquet";
+    std::fs::create_dir(folder.join("headsup-data/facts/contacts/dt=2026-03-01")).expect("made");
+    std::fs::copy(rows, folder.join(foreign)).expect("copied");
+    for args in [&recompute[..], &["kpi", "recompute", "--kpis", "kpis"]] {
+        let message = fails(folder, args, 1);
+        let told = "column 1 is window_start";
+        assert!(message.contains(&format!("cannot read {foreign}: {told}")), "{message}");
+    }
+}
+
+fn rows_of_handled(folder: &Path) -> String {
+    let query = "SELECT * FROM kpi_history.handled ORDER BY window_start, revision";
+    ok(folder, &["sql", "--kpis", "kpis", "--format", "csv", query]).0
 }
 
 /// All that a checkpoint depends on besides the log, and one KPI.

@@ -1,5 +1,7 @@
 //! The binary as its users call it.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
 mod checkpoints;
 #[cfg(feature = "clickhouse")]
 mod clickhouse;

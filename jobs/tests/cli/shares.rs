@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headsup_fluvio_stand_in::StandIn;
 
-use super::ok;
+use super::{fails, ok};
 
 /// A process of the binary that goes on.
 fn start(folder: &Path, args: &[&str]) -> Child {
@@ -145,4 +145,67 @@ fn real_calls_are_the_same_however_they_are_divided() {
         &["bank-calls", &calls.display().to_string()],
         &["aht", "service_level"],
     );
+}
+
+#[test]
+fn a_merge_names_the_partitions_that_no_share_has_spoken_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    std::fs::write(folder.join("e.jsonl"), super::contact().join("\n")).expect("written");
+    std::fs::write(folder.join("c.toml"), "[log]\npartitions = 4\n").expect("written");
+    ok(folder, &["import", "--config", "c.toml", "events", "e.jsonl"]);
+    let merge = ["merge", "--until-end", "--config", "c.toml"];
+    let missing = |partitions: &str| {
+        let told = fails(folder, &merge, 1);
+        assert!(
+            told.contains(&format!("has spoken for partitions {partitions} of 4; have each read")),
+            "{told}"
+        );
+        told
+    };
+    assert!(missing("0-3").contains("read 0 = applied 0"));
+    let share = |partitions: &str, config: &str| {
+        ok(folder, &["run", "--until-end", "--config", config, "--partitions", partitions]);
+    };
+    share("1-2", "c.toml");
+    missing("0, 3");
+    share("0-0", "c.toml");
+    missing("3");
+    // One that computes something else does not count.
+    std::fs::write(folder.join("other.toml"), "[log]\npartitions = 4\n[contacts]\nwrap = \"1m\"\n")
+        .expect("written");
+    share("3-3", "other.toml");
+    missing("3");
+    ok(folder, &["run", "--until-end", "--config", "c.toml", "--partitions", "3-3", "--from-start"]);
+    let (_, err) = ok(folder, &merge);
+    assert!(err.contains("went on from a checkpoint") && err.contains("rows  kpi_history/"), "{err}");
+}
+
+#[test]
+fn positions_are_of_one_log() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    std::fs::write(folder.join("e.jsonl"), super::contact().join("\n")).expect("written");
+    let logs = [StandIn::start().expect("a stand-in"), StandIn::start().expect("a stand-in")];
+    for (log, config) in logs.iter().zip(["one.toml", "other.toml"]) {
+        let text = format!(
+            "[log]\nurl = \"fluvio://{}\"\npartitions = 1\n[store]\nflush = \"100ms\"\n\
+             [http]\nlisten = \"127.0.0.1:0\"\n[time]\nheartbeat = \"1h\"\n",
+            log.endpoint()
+        );
+        std::fs::write(folder.join(config), text).expect("written");
+        ok(folder, &["import", "--config", config, "events", "e.jsonl"]);
+    }
+    super::checkpoints::interrupted(folder, &["run", "--config", "one.toml"]);
+    let run = ["run", "--until-end", "--config"];
+    let told = fails(folder, &[&run[..], &["other.toml"]].concat(), 1);
+    let [one, other] = [0, 1].map(|log: usize| format!("fluvio://{}", logs[log].endpoint()));
+    let changed = format!("this has changed: log.url (\"{one}\" then, \"{other}\" now); undo that, or");
+    assert!(told.contains(&changed) && told.contains("--from-start"), "{told}");
+    let (_, err) = ok(folder, &[&run[..], &["one.toml"]].concat());
+    assert!(err.contains("went on from a checkpoint"), "{err}");
+    // Of one that has come to its end, another log is a beginning.
+    let (_, err) = ok(folder, &[&run[..], &["other.toml"]].concat());
+    assert!(!err.contains("went on from a checkpoint"), "{err}");
+    ok(folder, &[&run[..], &["other.toml", "--from-start"]].concat());
 }

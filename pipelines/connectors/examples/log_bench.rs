@@ -5,6 +5,8 @@
 //! compression. Put the folder on the disk that is meant; reading comes mostly from the page
 //! cache unless MB exceeds the memory.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "not part of the product")]
+
 use std::{
     env, fs,
     io::Write,

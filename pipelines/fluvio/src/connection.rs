@@ -10,19 +10,28 @@ use std::{
 };
 
 use async_trait::async_trait;
-use fluvio::{Fluvio, FluvioAdmin, FluvioClusterConfig, FluvioError, spu::SpuDirectory};
+use fluvio::{Fluvio, FluvioAdmin, FluvioClusterConfig};
 use fluvio_future::net::{
     AsConnectionFd, BoxReadConnection, BoxWriteConnection, ConnectionFd, DomainConnector, TcpDomainConnector,
     TcpStream, tcp_stream,
 };
+use fluvio_future::task::spawn;
 use fluvio_protocol::{
-    api::{Request, RequestMessage},
-    record::ReplicaKey,
+    api::RequestMessage,
+    record::{RawRecords, RecordSet},
 };
 use fluvio_socket::{
     AsyncResponse, ClientConfig, MultiplexerSocket, SharedMultiplexerSocket, SocketError,
     VersionedSerialSocket, Versions,
 };
+use fluvio_spu_schema::{
+    fetch::FetchablePartitionResponse,
+    server::{
+        stream_fetch::{CHAIN_SMARTMODULE_API, DefaultStreamFetchRequest},
+        update_offset::{OffsetUpdate, UpdateOffsetsRequest},
+    },
+};
+use futures_util::stream::StreamExt;
 
 use crate::cluster::held;
 
@@ -68,26 +77,42 @@ impl Server {
     }
 }
 
-/// How the client's consumer gets at the connection that is to be its own.
-#[async_trait]
-impl SpuDirectory for Server {
-    async fn create_serial_socket(&self, _: &ReplicaKey) -> Result<VersionedSerialSocket, FluvioError> {
-        Ok(self.serial())
+/// A partition of a server being read. The server sends the next answer when it is told that the
+/// last one has come.
+pub(crate) struct Fetch {
+    answers: AsyncResponse<DefaultStreamFetchRequest>,
+    server: Arc<Server>,
+}
+
+/// What a server sends of a partition.
+pub(crate) type Fetched = FetchablePartitionResponse<RecordSet<RawRecords>>;
+
+impl Fetch {
+    pub async fn begin(server: Arc<Server>, request: DefaultStreamFetchRequest) -> Result<Self, SocketError> {
+        let mut message = RequestMessage::new_request(request);
+        let version = server.versions.lookup_version::<DefaultStreamFetchRequest>();
+        message.header.set_api_version(version.unwrap_or(CHAIN_SMARTMODULE_API - 1));
+        message.header.set_client_id(server.config.client_id().to_owned());
+        let answers = server.socket.create_stream(message, STREAM_ANSWERS).await?;
+        Ok(Self { answers, server })
     }
 
-    async fn create_stream_with_version<R: Request>(
-        &self,
-        _: &ReplicaKey,
-        request: R,
-        version: i16,
-    ) -> Result<AsyncResponse<R>, FluvioError>
-    where
-        R: Sync + Send,
-    {
-        let mut message = RequestMessage::new_request(request);
-        message.header.set_api_version(version);
-        message.header.set_client_id(self.config.client_id().to_owned());
-        Ok(self.socket.create_stream(message, STREAM_ANSWERS).await?)
+    /// The next answer; `None` when the connection has been closed. May be given up and called
+    /// again.
+    pub async fn next(&mut self) -> Option<Result<Fetched, SocketError>> {
+        let answer = match self.answers.next().await? {
+            Ok(answer) => answer,
+            Err(error) => return Some(Err(error)),
+        };
+        if let Some(offset) = answer.partition.next_offset_for_fetch() {
+            let request =
+                UpdateOffsetsRequest::new(vec![OffsetUpdate { offset, session_id: answer.stream_id }]);
+            let socket = self.server.serial();
+            // A task of its own, because half a request must not be left if the wait for the next
+            // answer is given up. Should it fail, nothing comes, and that is noticed.
+            spawn(async move { drop(socket.send_receive(request).await) });
+        }
+        Some(Ok(answer.partition))
     }
 }
 

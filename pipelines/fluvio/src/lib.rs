@@ -4,14 +4,16 @@
 //! # What the published client does, and what is done about it
 //!
 //! The server answers a fetch with stored bytes, cut at `max_bytes`, in the middle of a batch. The
-//! client (0.50.1) takes the cut batch for a whole one: it hands out the records that are there
-//! and acknowledges the last offset of the batch, so the rest of it is never sent, and no error
-//! tells. The readers here therefore check that every record's offset is that of the one before
-//! plus 1, and that a batch holds as many records as its header says. If not, they open the stream
-//! again at the offset that is missing, with a larger `max_bytes` if the last one got them
-//! nowhere, and count it ([`FluvioLog::gaps`]). Nothing past a gap is ever handed out. Positions
-//! are the caller's to keep: consumer offsets stored in the cluster commit over such gaps, and are
-//! not used.
+//! client's consumer (0.50.1) takes the cut batch for a whole one: it hands out the records that
+//! are there and acknowledges the last offset of the batch, so the rest of it is never sent, and
+//! no error tells. Of a damaged record it allocates whatever length is there, which ends the
+//! process. Batches are therefore fetched with the client's own requests, but not by its consumer,
+//! and the readers here check that every length is within its batch, that every record's offset is
+//! that of the one before plus 1, and that a batch holds as many records as its header says. If
+//! not, they open the stream again at the offset that is missing, with a larger `max_bytes` if the
+//! last one got them nowhere, and count it ([`FluvioLog::gaps`]). Nothing past a gap is ever handed
+//! out. Positions are the caller's to keep: consumer offsets stored in the cluster commit over such
+//! gaps, and are not used.
 //!
 //! The client's producer waits without end for a server that has gone, and later appends what it
 //! was told to give up. Records are therefore appended with the client's own requests, but not by
@@ -29,10 +31,11 @@
 //! - A chunk is (part of) one batch, and its append time is that of the batch's last record by the
 //!   producer's clock, as stored; so it is the same at every reading. A batch without a time has 0.
 //!
-//! Start reading at [`FluvioLog`]; then `append.rs`, `reader.rs`, and for
-//! what is below them `cluster.rs` and `connection.rs`.
+//! Start reading at [`FluvioLog`]; then `append.rs`, `reader.rs`, `batch.rs`,
+//! and for what is below them `cluster.rs` and `connection.rs`.
 
 mod append;
+mod batch;
 mod cluster;
 mod connection;
 mod reader;

@@ -1,20 +1,24 @@
-//! Reading one partition: the client's stream of batches, checked to be without gaps.
+//! Reading one partition: the batches that the server sends, checked to be without gaps.
 
 use std::{
-    pin::Pin,
+    collections::VecDeque,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use arrow::buffer::Buffer;
-use fluvio::{Isolation, Offset, PartitionConsumer, consumer::ConsumerConfig, metrics::ClientMetrics};
+use fluvio::Isolation;
 use fluvio_future::{task::run_block_on, timer::sleep};
-use fluvio_protocol::{link::ErrorCode, record::Batch};
-use futures_util::stream::{Stream, StreamExt};
+use fluvio_protocol::{
+    link::ErrorCode,
+    record::{Batch, RawRecords},
+};
+use fluvio_spu_schema::server::stream_fetch::DefaultStreamFetchRequest;
 use headsup_connectors::{Chunk, LogError, Reader};
 
+use crate::batch;
 use crate::cluster::{Backoff, Cluster, Trouble, passing, tried_for, within};
-use crate::connection::Server;
+use crate::connection::Fetch;
 
 /// The header of a batch fits, so that something comes of every fetch.
 const FETCH_BYTES_MIN: u32 = 64;
@@ -50,10 +54,11 @@ pub(crate) struct FluvioReader {
     pause: Backoff,
 }
 
-/// The stream from the server, and the connection that it needs.
+/// What the server sends.
 struct Open {
-    batches: Pin<Box<dyn Stream<Item = Result<Batch, ErrorCode>> + Send>>,
-    _server: Arc<Server>,
+    fetch: Fetch,
+    /// The last answer: its batches, and then whether there was anything wrong.
+    answer: VecDeque<Result<Batch<RawRecords>, ErrorCode>>,
 }
 
 impl Reader for FluvioReader {
@@ -123,14 +128,26 @@ impl FluvioReader {
             sleep(left(deadline).min(LOOK_EVERY)).await;
             return Ok(if left(deadline).is_zero() { Step::Nothing } else { Step::Again });
         };
+        match open.answer.pop_front() {
+            Some(Ok(batch)) => {
+                return self.take(&batch).map(|chunk| chunk.map_or(Step::Again, Step::Chunk));
+            }
+            Some(Err(code)) => return self.failed(code),
+            None => {}
+        }
         // Records that are known to be there are waited for even if the caller does not want to
         // wait: it asked for what there is.
         let is_behind = self.next < self.end;
         let limit =
             if is_behind { self.cluster.options.request_timeout } else { left(deadline).min(LOOK_EVERY) };
-        match within(limit, open.batches.next()).await {
-            Some(Some(Ok(batch))) => self.take(batch).map(|chunk| chunk.map_or(Step::Again, Step::Chunk)),
-            Some(Some(Err(code))) => self.failed(code),
+        match within(limit, open.fetch.next()).await {
+            Some(Some(Ok(answer))) => {
+                let code = answer.error_code;
+                open.answer = answer.records.batches.into_iter().map(Ok).collect();
+                open.answer.extend((code != ErrorCode::None).then_some(Err(code)));
+                Ok(Step::Again)
+            }
+            Some(Some(Err(error))) => Err(passing(error)),
             Some(None) => Err(Trouble::Passing("the connection was closed".into())),
             None if is_behind => {
                 let why = format!("the log ends at {} but nothing came within {limit:?}", self.end);
@@ -169,22 +186,18 @@ impl FluvioReader {
             return Ok(false);
         }
         let server = Arc::new(self.cluster.connect(&self.topic, self.partition).await?);
-        let consumer = PartitionConsumer::new(
-            self.topic.clone(),
-            self.partition,
-            server.clone(),
-            Arc::new(ClientMetrics::new()),
-        );
-        let config = ConsumerConfig::builder()
+        let request = DefaultStreamFetchRequest::builder()
+            .topic(self.topic.clone())
+            .partition(self.partition)
+            .fetch_offset(i64::try_from(self.next).map_err(passing)?)
             .max_bytes(self.fetch_bytes as i32)
             .isolation(Isolation::ReadCommitted)
             .build()
             .map_err(passing)?;
-        let offset = Offset::absolute(self.next as i64).map_err(passing)?;
-        let opened = self.cluster.in_time("open the stream", async {
-            consumer.stream_batches_with_config(offset, config).await.map_err(passing)
-        });
-        self.open = Some(Open { batches: Box::pin(opened.await?), _server: server });
+        let opened = self
+            .cluster
+            .in_time("open the stream", async { Fetch::begin(server, request).await.map_err(passing) });
+        self.open = Some(Open { fetch: opened.await?, answer: VecDeque::new() });
         self.trouble = None;
         self.pause = Backoff::default();
         Ok(true)
@@ -199,40 +212,38 @@ impl FluvioReader {
     }
 
     /// The records of a batch from `next` on, if any.
-    fn take(&mut self, batch: Batch) -> Result<Option<Chunk>, Trouble> {
+    fn take(&mut self, batch: &Batch<RawRecords>) -> Result<Option<Chunk>, Trouble> {
         let first = batch.get_base_offset().max(0) as u64;
-        let declared = batch.records_len() as u64;
-        let appended_at_ms = batch.header.max_time_stamp.max(batch.header.first_timestamp).max(0);
         if first > self.next {
             return self.open_again(&format!("the next record that came is {first}"), true).map(|_| None);
         }
-        let records = batch.own_records();
-        let is_cut = (records.len() as u64) < declared;
-        let skip = (self.next - first).min(records.len() as u64) as usize;
-        let records = &records[skip..];
-        if records.is_empty() {
-            if is_cut {
-                let why = format!("of the batch at {first} with {declared} records {skip} came");
+        let records = match batch::unpack(batch, self.next - first) {
+            Ok(records) => records,
+            // Also what comes of a compressed batch that is cut.
+            Err(problem) => return self.open_again(&problem, true).map(|_| None),
+        };
+        if records.spans.is_empty() {
+            if records.is_cut {
+                let (declared, skipped) = (batch.records_len(), records.skipped);
+                let why = format!("of the batch at {first} with {declared} records {skipped} came");
                 self.open_again(&why, true)?;
             }
             return Ok(None);
         }
-        let mut bytes = Vec::with_capacity(records.iter().map(|record| record.value.as_ref().len()).sum());
-        let mut spans = Vec::with_capacity(records.len());
-        for record in records {
-            let start = bytes.len() as u32;
-            bytes.extend_from_slice(record.value.as_ref());
-            spans.push((start, bytes.len() as u32));
-        }
         let first_offset = self.next;
-        self.next += spans.len() as u64;
+        self.next += records.spans.len() as u64;
         self.reopened = 0;
-        if is_cut {
+        if records.is_cut {
             // What is here is good; the rest of the batch would not come.
             self.count_gap();
         }
-        let bytes = Buffer::from_vec(bytes);
-        Ok(Some(Chunk { first_offset, appended_at_ms, bytes, spans, oversized: Vec::new() }))
+        Ok(Some(Chunk {
+            first_offset,
+            appended_at_ms: batch.header.max_time_stamp.max(batch.header.first_timestamp).max(0),
+            bytes: Buffer::from_vec(records.bytes),
+            spans: records.spans,
+            oversized: Vec::new(),
+        }))
     }
 
     fn count_gap(&mut self) {
@@ -258,7 +269,7 @@ impl FluvioReader {
         Ok(Step::Again)
     }
 
-    /// What the server or the client's decoder says.
+    /// What the server says.
     fn failed(&mut self, code: ErrorCode) -> Result<Step, Trouble> {
         match code {
             ErrorCode::OffsetEvicted { next_available, .. } => {
@@ -268,7 +279,6 @@ impl FluvioReader {
                      retention; read on from there, or restore the records"
                 ))))
             }
-            // Also what comes of a compressed batch that is cut.
             ErrorCode::Other(why) => self.open_again(&why, true),
             code => Err(Trouble::Passing(code.to_string())),
         }

@@ -16,7 +16,11 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     match config::Config::parse(text) {
-        Ok(config) => assert!(config.queue_tick_ms > 0 && config.log_partitions > 0),
+        Ok(config) => {
+            assert!(config.queue_tick_ms > 0 && config.log_partitions > 0);
+            let longest = config.contacts.queue_ms.max(config.lateness_ms_max).max(config.limits.skew_ms_max);
+            assert!(longest <= headsup_stream::DURATION_MS_MAX);
+        }
         Err(mistakes) => assert!(!mistakes.is_empty()),
     }
 });

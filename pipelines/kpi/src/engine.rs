@@ -305,7 +305,7 @@ impl KpiWindows {
     pub fn absorb_partials(&mut self, now_ms: i64, batch: &RecordBatch) -> Result<(), WindowsError> {
         let kpi = self.kpi.clone();
         let other = || format!("partial aggregates of another KPI than {}", kpi.name);
-        let panes = crate::shares::panes(batch).ok_or_else(other)?;
+        let panes = crate::ticks::panes(batch).ok_or_else(other)?;
         if panes.iter().any(|&(pane, ..)| kpi.windowing.pane_start(pane) != pane) {
             return Err(other().into());
         }
@@ -316,7 +316,7 @@ impl KpiWindows {
             if self.takes(pane, now_ms) {
                 self.put(pane, partial, now_ms)?;
             } else {
-                self.refused += facts;
+                self.refused = self.refused.saturating_add(facts);
             }
         }
         Ok(())

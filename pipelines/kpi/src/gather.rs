@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch, take_arrays};
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{DataType, Int64Type, Schema};
 use datafusion::error::Result;
 use headsup_operators::facts::Table;
 use headsup_operators::{Copied, WindowsError, pack, unpack};
@@ -107,8 +107,71 @@ impl Gather {
 
     /// Goes on from what [`Gather::save`] has saved.
     pub fn restore(&mut self, saved: &[u8]) -> Result<(), WindowsError> {
-        self.pending = unpack(saved)?;
+        let pending = unpack(saved)?;
+        if !pending.iter().all(|batch| self.takes(&batch.schema())) {
+            return Err(format!("a state with other facts than KPI {} reads", self.kpi.name).into());
+        }
+        self.pending = pending;
         self.rows = self.pending.iter().map(RecordBatch::num_rows).sum();
         Ok(())
+    }
+
+    /// Whether facts of these types come out of a branch of the KPI.
+    fn takes(&self, schema: &Schema) -> bool {
+        let types = |schema: &Schema| -> Vec<DataType> {
+            schema.fields().iter().map(|field| field.data_type().clone()).collect()
+        };
+        let found = types(schema);
+        self.kpi.branches.iter().any(|branch| {
+            let projected = branch.steps.iter().rev().find_map(|step| match step {
+                Step::Project(_, schema) => Some(schema.clone()),
+                Step::Filter(_) => None,
+            });
+            types(&projected.unwrap_or_else(|| branch.table.schema())) == found
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::new_null_array;
+
+    use super::*;
+
+    fn gather(name: &str, query: &str) -> Gather {
+        let sql = format!("-- title: T\n-- unit: u\n-- corrections: 10 minutes\nSELECT {query}");
+        Gather::new(Arc::new(Kpi::parse(name, name, &sql).unwrap_or_else(|error| panic!("{error}"))))
+    }
+
+    fn saved(gather: &mut Gather, table: Table) -> Vec<u8> {
+        let columns =
+            table.schema().fields().iter().map(|field| new_null_array(field.data_type(), 3)).collect();
+        let facts = RecordBatch::try_new(table.schema(), columns).expect("columns of one length");
+        gather.absorb(table, &facts).expect("evaluated");
+        gather.save().pack().expect("packed")
+    }
+
+    #[test]
+    fn facts_of_another_kpi_are_refused() {
+        let contacts = "tumble(ended_at, INTERVAL '1 minute') AS p, count(*) AS n FROM contacts GROUP BY p";
+        let points = "tumble(rated_at, INTERVAL '1 minute') AS p, sum(score) AS n FROM ratings GROUP BY p";
+        let both = "tumble(at, INTERVAL '1 minute') AS p, sum(n) AS n FROM \
+            (SELECT ended_at AS at, transfers AS n FROM contacts UNION ALL SELECT rated_at, score FROM ratings) \
+            GROUP BY p";
+        let kpis = [(contacts, Table::Contacts), (points, Table::Ratings), (both, Table::Ratings)];
+        for (place, (query, table)) in kpis.into_iter().enumerate() {
+            let bytes = saved(&mut gather("one", query), table);
+            assert!(!bytes.is_empty());
+            for (other, (query, _)) in kpis.into_iter().enumerate() {
+                let mut restored = gather("other", query);
+                match restored.restore(&bytes) {
+                    Ok(()) => assert!(place == other && restored.rows == 3 && restored.take().is_ok()),
+                    Err(error) => {
+                        assert!(place != other && restored.is_empty());
+                        assert_eq!(error.to_string(), "a state with other facts than KPI other reads");
+                    }
+                }
+            }
+        }
     }
 }

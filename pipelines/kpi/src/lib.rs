@@ -17,10 +17,12 @@ mod groups;
 mod merge;
 mod shares;
 mod sketch;
+mod ticks;
 
 pub use calendar::{Calendar, Schedule};
 pub use definition::{Kpi, KpiError, Parameter, Settings};
 pub use engine::KpiWindows;
 pub use functions::register;
 pub use merge::{Merge, Merged, Progress, Share, ShareRecord, ShareSays};
-pub use shares::{KpiPartials, tick_of};
+pub use shares::KpiPartials;
+pub use ticks::tick_of;

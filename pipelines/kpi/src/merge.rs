@@ -5,6 +5,7 @@
 //! seen all events: the same rows, with the same revisions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::definition::Kpi;
 use crate::engine::KpiWindows;
-use crate::shares::tick_of;
+use crate::ticks::tick_of;
 
 /// What a share says on topic `partials`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -219,6 +220,21 @@ impl Merge {
         }
         let all = self.shares.keys().next().is_some_and(|share| share.of == covered);
         if all { self.shares.values().map(|progress| progress.done_ms).min().flatten() } else { None }
+    }
+
+    /// The partitions that no share has told anything of up to a time, so that nothing can be
+    /// merged. Without any share there are `partitions`.
+    pub fn missing(&self, partitions: u32) -> Vec<Range<u32>> {
+        let of = self.shares.keys().next().map_or(partitions, |share| share.of);
+        let (mut missing, mut next) = (Vec::new(), 0);
+        // They are in the order of their partitions and do not overlap.
+        for (share, _) in self.shares.iter().filter(|(_, progress)| progress.done_ms.is_some()) {
+            missing.push(next..share.first);
+            next = share.end;
+        }
+        missing.push(next..of);
+        missing.retain(|range| !range.is_empty());
+        missing
     }
 
     /// The shares, and how far each has got.

@@ -4,12 +4,11 @@
 //! it sees, and [`crate::Merge`] puts the parts of all shares into windows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::error::Result;
 use headsup_operators::facts::Table;
 use headsup_operators::{Bytes, Copied, Windows, WindowsError, is_time, pack, unpack};
@@ -181,30 +180,4 @@ fn with_header(tick_ms: i64, pane: i64, facts: u64, partial: &Partial) -> Result
     let header = [repeated(tick_ms), repeated(pane), repeated(facts as i64)];
     let columns = header.into_iter().chain(columns.columns().iter().cloned()).collect();
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
-}
-
-/// The tick that partial aggregates are of. `None`: these are none.
-pub fn tick_of(batch: &RecordBatch) -> Option<i64> {
-    let ticks = batch.columns().first()?.as_primitive_opt::<Int64Type>()?;
-    ticks.iter().next().flatten()
-}
-
-/// The panes in a batch of partial aggregates: start, facts, and rows.
-pub(super) fn panes(batch: &RecordBatch) -> Option<Vec<(i64, u64, Range<usize>)>> {
-    let [_, panes, facts, ..] = batch.columns() else {
-        return None;
-    };
-    let panes = panes.as_primitive_opt::<Int64Type>()?.values();
-    let facts = facts.as_primitive_opt::<Int64Type>()?.values();
-    let mut all: Vec<(i64, u64, Range<usize>)> = Vec::new();
-    for (row, (&pane, &facts)) in panes.iter().zip(facts).enumerate() {
-        if !is_time(pane) || facts < 0 {
-            return None;
-        }
-        match all.last_mut() {
-            Some((last, _, rows)) if *last == pane => rows.end = row + 1,
-            _ => all.push((pane, facts as u64, row..row + 1)),
-        }
-    }
-    Some(all)
 }

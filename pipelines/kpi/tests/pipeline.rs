@@ -1,5 +1,7 @@
 //! The operators together: the same events give the same bits, however they come.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -93,7 +93,8 @@ pub struct Contacts {
     conversations: Conversations,
     free: Vec<u32>,
     /// When to look at a conversation again: not after it is due, but maybe
-    /// before, in which case it goes back with the right time.
+    /// before, in which case it goes back with the right time. An entry of another time
+    /// than the conversation's is of before it was due earlier, and means nothing.
     timers: BinaryHeap<Reverse<(i64, u32)>>,
     /// Kept only if somebody asks for the queue.
     queue: Option<Queue>,
@@ -368,7 +369,7 @@ impl Contacts {
             Some(slot) => slot,
             None => self.find_or_begin(key, events, row, now_ms),
         };
-        let Self { names, conversations, queue, limits, .. } = self;
+        let Self { names, conversations, queue, limits, timers, .. } = self;
         let conversation = conversations.get_mut(slot as usize);
         let before = conversation.standing();
         if conversation.phase == Phase::Over {
@@ -523,6 +524,15 @@ impl Contacts {
             queue.follow(slot, before, conversation.standing());
         }
         conversation.due_ms = conversation.due(limits, now_ms);
+        if conversation.timer_ms.is_some_and(|timer_ms| conversation.due_ms < timer_ms) {
+            // What follows something late is late too, and gets as long to come.
+            let soonest_ms = if late { now_ms.saturating_add(limits.wrap_ms) } else { now_ms };
+            let at_ms = conversation.due_ms.max(soonest_ms);
+            if conversation.timer_ms.is_some_and(|timer_ms| at_ms < timer_ms) {
+                conversation.timer_ms = Some(at_ms);
+                timers.push(Reverse((at_ms, slot)));
+            }
+        }
         Applied::Yes
     }
 
@@ -581,6 +591,9 @@ impl Contacts {
             return false;
         };
         let Self { names, conversations, queue, limits, .. } = self;
+        if conversations.get(slot as usize).timer_ms != Some(at_ms) {
+            return false;
+        }
         let conversation = conversations.get_mut(slot as usize);
         if conversation.due_ms > at_ms {
             conversation.timer_ms = Some(conversation.due_ms);

@@ -449,6 +449,7 @@ impl Rows {
     }
 
     /// The rows so far as a batch; the builder is empty again.
+    #[expect(clippy::expect_used, reason = "the builders and what was restored have the schema of the table")]
     pub fn take(&mut self) -> RecordBatch {
         let rows = std::mem::take(&mut self.rows);
         let columns: Vec<ArrayRef> = self

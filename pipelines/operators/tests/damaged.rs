@@ -1,6 +1,8 @@
 //! Saved state with bytes changed is refused, or goes on to the end: no panic, no end that does
 //! not come. `pipelines/fuzz` looks further.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
 #[path = "../../fuzz/pipeline.rs"]
 mod pipeline;
 

@@ -6,6 +6,8 @@
 //! while another thread packs it, as the writing thread does. The last checkpoint is written, what
 //! follows is put into a log, and another process goes on from both until it has the first rows.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "not part of the product")]
+
 use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
 use std::process::Command;

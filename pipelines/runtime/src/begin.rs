@@ -6,10 +6,11 @@ use std::sync::Arc;
 use headsup_connectors::{CheckpointError, Checkpoints, Claim, Disk, EventLog, Store};
 
 use crate::board::Board;
+use crate::checkpoint::Checkpoint;
 use crate::core::{Core, Role};
 use crate::heal;
 use crate::publish::{KPIS, PARTIALS, Publisher, QUARANTINE};
-use crate::resume::{self, Checkpoint, Snapshot, TABLES};
+use crate::resume::{self, Snapshot, TABLES};
 use crate::run::{Job, RunError};
 use crate::write::{Write, Writer};
 
@@ -59,7 +60,7 @@ pub fn begin(
             return Err(CheckpointError::Other { path: path.clone(), changed }.into());
         }
     }
-    let checkpoint = loaded.map(|(_, checkpoint)| checkpoint);
+    let (path, checkpoint) = loaded.unzip();
     match &checkpoint {
         None => {
             claim.begin_generation()?;
@@ -86,8 +87,9 @@ pub fn begin(
         job.profile,
     );
     if let Some(checkpoint) = &checkpoint {
-        core.restore(&checkpoint.snapshot.state.0, checkpoint.format)
-            .map_err(|error| RunError::State("restore", error))?;
+        core.restore(&checkpoint.snapshot.state.0, checkpoint.format).map_err(|error| {
+            CheckpointError::Damaged { path: path.unwrap_or_default(), problem: error.to_string() }
+        })?;
     } else if let (Role::Merge, Some(log)) = (&job.role, log) {
         let reader = |partition| log.reader(PARTIALS, partition as u32, 0);
         core.look_ahead((0..partitions.len()).map(reader).collect::<Result<_, _>>()?)?;

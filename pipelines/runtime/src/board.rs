@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use headsup_kpi::Kpi;
 use headsup_stream::Accounting;
 
+use crate::rows::KpiRows;
 use crate::sink::Sink;
 
 /// Shared between the runner and those who watch.
@@ -110,7 +111,7 @@ pub struct KpiBoard {
     series_max: usize,
     /// Rows that are not in `series` yet, each batch of one window: they are sorted in
     /// when somebody looks. Who reads a year of events in a minute looks rarely.
-    unread: VecDeque<RecordBatch>,
+    unread: VecDeque<KpiRows>,
     unread_rows: usize,
     /// The last windows of the series over everything: end in ms, values.
     pub trend: VecDeque<(i64, Vec<Option<f64>>)>,
@@ -220,15 +221,15 @@ impl KpiBoard {
         }
     }
 
-    /// Takes in rows of one window as the KPI gave them out.
-    pub fn absorb(&mut self, batch: &RecordBatch) {
-        let ends = batch.column(1).as_primitive::<TimestampMicrosecondType>();
-        let Some(end_ms) = ends.iter().next().flatten().map(|us| us.div_euclid(1_000)) else {
+    /// Takes in rows of one window and one grouping as the KPI gave them out.
+    pub fn absorb(&mut self, rows: &KpiRows) {
+        if rows.is_empty() {
             return;
-        };
-        self.rows += batch.num_rows() as u64;
-        if batch.column(2).as_string::<i32>().value(0).is_empty() {
-            let values: Vec<_> = (0..self.values.len()).map(|value| self.number(batch, value)).collect();
+        }
+        let end_ms = rows.end_ms(0);
+        self.rows += rows.len() as u64;
+        if rows.grouped_by(0).is_empty() {
+            let values = self.values(rows);
             let values = values.iter().map(|column| column.as_ref().and_then(|c| c[0])).collect();
             match self.trend.iter_mut().rev().find(|(end, _)| *end == end_ms) {
                 Some((_, shown)) => *shown = values,
@@ -238,16 +239,16 @@ impl KpiBoard {
                 self.trend.pop_front();
             }
         }
-        self.unread_rows += batch.num_rows();
-        self.unread.push_back(batch.clone());
+        self.unread_rows += rows.len();
+        self.unread.push_back(rows.clone());
         if end_ms > self.newest_ms {
             self.newest_ms = end_ms;
             // A series that the last whole windows know nothing of is gone.
             let gone_ms = end_ms.saturating_sub(self.size_ms.saturating_mul(2));
             while let Some(oldest) = self.unread.front()
-                && end_of(oldest, 0) <= gone_ms
+                && oldest.end_ms(0) <= gone_ms
             {
-                self.unread_rows -= oldest.num_rows();
+                self.unread_rows -= oldest.len();
                 self.unread.pop_front();
             }
         }
@@ -258,29 +259,28 @@ impl KpiBoard {
 
     fn sort_in(&mut self) {
         self.unread_rows = 0;
-        for batch in std::mem::take(&mut self.unread) {
-            self.sort_in_rows(&batch);
+        for rows in std::mem::take(&mut self.unread) {
+            self.sort_in_rows(&rows);
         }
         let gone_ms = self.newest_ms.saturating_sub(self.size_ms.saturating_mul(2));
         self.series.retain(|_, point| point.window_end_ms > gone_ms);
     }
 
-    fn sort_in_rows(&mut self, batch: &RecordBatch) {
-        let grouped_by = batch.column(2).as_string::<i32>();
-        let is_final = batch.column(batch.num_columns() - 2).as_boolean();
-        let keys: Vec<_> = (0..self.keys.len())
-            .map(|key| cast(batch.column(3 + key), &DataType::Utf8))
+    fn sort_in_rows(&mut self, rows: &KpiRows) {
+        let keys: Vec<_> = rows.cells()[..self.keys.len()]
+            .iter()
+            .map(|key| cast(key, &DataType::Utf8))
             .collect::<Result<_, _>>()
             .unwrap_or_default();
-        let values: Vec<_> = (0..self.values.len()).map(|value| self.number(batch, value)).collect();
-        for row in 0..batch.num_rows() {
+        let values = self.values(rows);
+        for row in 0..rows.len() {
             let point = Point {
-                window_end_ms: end_of(batch, row),
+                window_end_ms: rows.end_ms(row),
                 values: values.iter().map(|column| column.as_ref().and_then(|c| c[row])).collect(),
-                is_final: is_final.value(row),
+                is_final: rows.is_final(row),
             };
             let series = Series {
-                grouped_by: grouped_by.value(row).to_owned(),
+                grouped_by: rows.grouped_by(row).to_owned(),
                 keys: keys
                     .iter()
                     .map(|column| {
@@ -299,18 +299,13 @@ impl KpiBoard {
         }
     }
 
-    fn number(&self, batch: &RecordBatch, value: usize) -> Option<Vec<Option<f64>>> {
-        number(batch, 3 + self.keys.len() + value)
+    /// The value columns as numbers; `None` for one that is none.
+    fn values(&self, rows: &KpiRows) -> Vec<Option<Vec<Option<f64>>>> {
+        rows.cells()[self.keys.len()..].iter().map(number).collect()
     }
 }
 
-/// The end of a row's window, in ms.
-fn end_of(batch: &RecordBatch, row: usize) -> i64 {
-    batch.column(1).as_primitive::<TimestampMicrosecondType>().value(row).div_euclid(1_000)
-}
-
-fn number(batch: &RecordBatch, column: usize) -> Option<Vec<Option<f64>>> {
-    let column = batch.column(column);
+fn number(column: &ArrayRef) -> Option<Vec<Option<f64>>> {
     match column.data_type() {
         DataType::Int64 => {
             Some(column.as_primitive::<Int64Type>().iter().map(|v| v.map(|v| v as f64)).collect())

@@ -8,7 +8,7 @@ use headsup_events::Limits;
 use headsup_kpi::{Schedule, Settings};
 use headsup_operators::facts::Table;
 use headsup_operators::{ContactLimits, FollowLimits};
-use headsup_stream::parse_duration_ms;
+use headsup_stream::{DURATION_MS_MAX, format_duration_ms, parse_duration_ms};
 
 /// Everything that can be configured. Durations are in ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -638,8 +638,11 @@ fn integer(value: &toml::Value, least: i64, most: i64) -> Result<i64, String> {
 fn duration(value: &toml::Value, least_ms: i64) -> Result<i64, String> {
     match value.as_str().and_then(parse_duration_ms) {
         Some(ms) if ms >= least_ms => Ok(ms),
-        Some(_) => Err(format!("expected at least {}", headsup_stream::format_duration_ms(least_ms))),
-        None => Err("expected a duration such as \"90s\" or \"10m\"".to_owned()),
+        Some(_) => Err(format!("expected at least {}", format_duration_ms(least_ms))),
+        None => Err(format!(
+            "expected a duration such as \"90s\" or \"10m\", at most {}",
+            format_duration_ms(DURATION_MS_MAX)
+        )),
     }
 }
 
@@ -689,11 +692,35 @@ mod tests {
             mistakes,
             [
                 "  line 7: store.tables: expected a list of contacts, rounds, ratings, queue, orders, found [\"contact\"]",
-                "  line 5: time.allowed_lateness: expected a duration such as \"90s\" or \"10m\", found 5",
+                "  line 5: time.allowed_lateness: expected a duration such as \"90s\" or \"10m\", at most 3650d, found 5",
                 "  line 4: unknown key time.max_disordr; did you mean max_disorder?",
                 "  line 1: unknown section [tme]; did you mean time?",
             ]
         );
         assert_eq!(Config::parse("x = ").expect_err("no TOML").len(), 1);
+    }
+
+    #[test]
+    fn no_duration_is_so_long_that_times_overflow() {
+        let durations: Vec<&Key> =
+            KEYS.iter().filter(|key| parse_duration_ms(key.default.trim_matches('"')).is_some()).collect();
+        assert_eq!(durations.len(), 13);
+        for Key { section, name, .. } in durations {
+            let with = |value: &str| Config::parse(&format!("[{section}]\n{name} = \"{value}\"\n"));
+            assert!(with("3650d").is_ok(), "{section}.{name}");
+            for value in ["3651d", "315360000001ms", "9223372036854775807ms", "106751991168d"] {
+                let expected = format!(
+                    "  line 2: {section}.{name}: expected a duration such as \"90s\" or \"10m\", at most 3650d, found \"{value}\""
+                );
+                assert_eq!(with(value), Err(vec![expected]));
+            }
+        }
+        // The last time that an event may have, and every limit on top of it, in microseconds.
+        let last_ms = (1_i64 << 52) - 1;
+        assert!(
+            (0..13)
+                .try_fold(last_ms, |sum, _| sum.checked_add(DURATION_MS_MAX))
+                .is_some_and(|sum| sum.checked_mul(1_000).is_some())
+        );
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Pure, as the operators are: records in, output out.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -345,6 +346,14 @@ impl Core {
                 let of = |share: &Share| share.first as usize == partition;
                 merge.shares().iter().find(|(share, _)| of(share)).and_then(|(_, progress)| progress.done_ms)
             }
+        }
+    }
+
+    /// Of a merge, the partitions that no share has spoken for.
+    pub fn missing(&self) -> Vec<Range<u32>> {
+        match &self.kind {
+            Kind::Merge { merge, partitions } => merge.missing(partitions.len() as u32),
+            _ => Vec::new(),
         }
     }
 

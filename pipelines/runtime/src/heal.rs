@@ -22,7 +22,7 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::error::DataFusionError;
 use headsup_connectors::disk::{remove_all, replace};
-use headsup_connectors::store::{read_files, table_files};
+use headsup_connectors::store::table_files;
 use headsup_connectors::{Checkpoints, Claim, Disk, EventLog, Reader, RealDisk, Store, StoreError};
 use headsup_events::{Chunk, Decoder};
 use headsup_kpi::{Kpi, KpiWindows};
@@ -31,8 +31,10 @@ use headsup_operators::{Copied, Pipeline, PipelineConfig, Windows, WindowsError}
 use headsup_stream::{PartitionClock, Placed, gcd};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::checkpoint::Packed;
 use crate::publish::{KPIS, Publisher};
 use crate::resume;
+use crate::rows::{self, KpiRows, check_files, read_as};
 use crate::run::{Job, RunError};
 
 /// What was healed, or would be.
@@ -125,7 +127,7 @@ pub fn heal(
     for (kpi, batches) in job.kpis.iter().zip(&rows) {
         for batch in batches {
             publisher.rows(kpi, batch);
-            store.append(&format!("kpi_history/{}", kpi.name), "window_start", batch)?;
+            store.append(&rows::folder(kpi), "window_start", batch.batch())?;
         }
     }
     publisher.flush()?;
@@ -150,7 +152,7 @@ struct Late {
     bytes: Vec<u8>,
 }
 
-fn replay(job: &Job, log: &Arc<dyn EventLog>, snapshot: &resume::Packed) -> Result<Replayed, RunError> {
+fn replay(job: &Job, log: &Arc<dyn EventLog>, snapshot: &Packed) -> Result<Replayed, RunError> {
     let mut sources = Vec::new();
     for (name, &end) in &snapshot.positions {
         let place =
@@ -395,7 +397,7 @@ fn facts(
                 continue;
             }
             let old = files.remove(&day).unwrap_or_default();
-            let stored = read_files(old.clone()).collect::<Result<Vec<_>, StoreError>>()?;
+            let stored = read_as(table.schema(), old.clone()).collect::<Result<Vec<_>, RunError>>()?;
             let new = days.remove(&(table, day)).unwrap_or_default();
             let (before, after) = (hashes(&stored)?, hashes(&new)?);
             if before != after {
@@ -433,11 +435,13 @@ fn rows(
     replayed: &Replayed,
     range: Range,
     healed: &mut Healed,
-) -> Result<Vec<Vec<RecordBatch>>, Box<HealError>> {
+) -> Result<Vec<Vec<KpiRows>>, Box<HealError>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| HealError::Sql(DataFusionError::IoError(error)))?;
     let mut all = Vec::new();
     for kpi in &job.kpis {
+        // They are read by SQL, which would take the columns of the first file for those of all.
+        check_files(&kpi.rows, &table_files(&job.data, &rows::folder(kpi))?)?;
         let mut windows = KpiWindows::new(kpi.clone());
         for (table, facts) in replayed.facts.iter().filter(|(table, _)| kpi.tables().contains(table)) {
             windows.absorb(i64::MIN, *table, facts).map_err(RunError::Kpi)?;
@@ -446,7 +450,7 @@ fn rows(
         windows.finish(&mut rows).map_err(HealError::Sql)?;
         let rows = runtime.block_on(differing(job, kpi, rows, range, replayed.watermark_ms));
         let rows = rows.map_err(HealError::Sql)?;
-        let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
+        let count: usize = rows.iter().map(KpiRows::len).sum();
         if count > 0 {
             healed.rows.push((kpi.name.clone(), count as u64));
         }
@@ -461,7 +465,7 @@ async fn differing(
     rows: Vec<RecordBatch>,
     range: Range,
     watermark_ms: i64,
-) -> Result<Vec<RecordBatch>, DataFusionError> {
+) -> Result<Vec<KpiRows>, DataFusionError> {
     let context = crate::query::session(&job.data, &job.kpis, &job.config.kpis.calendar).await?;
     crate::query::register_rows(&context, "healed", kpi.rows.clone(), rows)?;
     let fields = kpi.rows.fields();
@@ -512,7 +516,7 @@ async fn differing(
     for batch in rows.iter().filter(|batch| batch.num_rows() > 0) {
         let starts = batch.column(0).as_primitive::<TimestampMicrosecondType>().values();
         let revisions: Vec<i64> =
-            starts.iter().map(|start| last.get(start).map_or(1, |last| last + 1)).collect();
+            starts.iter().map(|start| last.get(start).map_or(1, |last| last.saturating_add(1))).collect();
         let count = batch.num_rows();
         let at = watermark_ms.min(range.to_ms).min(SQL_MS[1]).saturating_mul(1_000);
         let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
@@ -522,9 +526,7 @@ async fn differing(
         let columns =
             columns.iter().zip(fields).map(|(column, field)| arrow::compute::cast(column, field.data_type()));
         let batch = RecordBatch::try_new(kpi.rows.clone(), columns.collect::<Result<_, _>>()?)?;
-        // As rows are given out: of one window and one grouping.
-        let parts = arrow::compute::partition(&[0, 1, 2].map(|column: usize| batch.column(column).clone()))?;
-        all.extend(parts.ranges().into_iter().map(|range| batch.slice(range.start, range.len())));
+        all.extend(KpiRows::of(kpi, batch).map_err(DataFusionError::Internal)?.parts());
     }
     Ok(all)
 }

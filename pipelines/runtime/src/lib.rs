@@ -5,6 +5,7 @@
 
 mod begin;
 mod board;
+mod checkpoint;
 mod config;
 mod core;
 mod heal;
@@ -14,6 +15,7 @@ mod metrics;
 mod publish;
 mod query;
 mod resume;
+mod rows;
 mod run;
 mod sink;
 mod write;
@@ -28,6 +30,7 @@ pub use metrics::render;
 pub use publish::{KPIS, PARTIALS, QUARANTINE};
 pub use query::{recompute, recompute_from, register_rows, session};
 pub use resume::Snapshot;
+pub use rows::KpiRows;
 pub use run::{Input, Job, Report, RunError, run};
 #[cfg(feature = "clickhouse")]
 pub use sink::server_options;

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use headsup_connectors::{EventLog, LogError, Record};
@@ -21,6 +21,8 @@ use headsup_operators::WindowsError;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::xxh3_128;
+
+use crate::rows::KpiRows;
 
 /// Rows of KPIs, as events.
 pub const KPIS: &str = "kpis";
@@ -177,29 +179,23 @@ impl Publisher {
     }
 
     /// Rows of a KPI, of one window and one grouping, as events of type `kpi.updated`.
-    pub fn rows(&mut self, kpi: &Kpi, batch: &RecordBatch) {
-        if !self.has(KPIS) || batch.num_rows() == 0 {
+    pub fn rows(&mut self, kpi: &Kpi, batch: &KpiRows) {
+        if !self.has(KPIS) || batch.is_empty() {
             return;
         }
-        let names = batch.schema();
-        let names: Vec<&str> = names.fields().iter().map(|field| field.name().as_str()).collect();
-        let columns = batch.num_columns();
-        let time = |column: usize| {
-            let times = batch.column(column).as_primitive::<TimestampMicrosecondType>();
-            times.value(0).div_euclid(1_000)
-        };
-        let (start_ms, end_ms, now_ms) = (time(0), time(1), time(columns - 1));
-        let grouped_by = batch.column(2).as_string::<i32>().value(0).to_owned();
-        let revision = batch.column(columns - 3).as_primitive::<Int64Type>().value(0);
-        let is_final = batch.column(columns - 2).as_boolean().value(0);
+        let (start_ms, end_ms, now_ms) = (batch.start_ms(0), batch.end_ms(0), batch.at_ms(0));
+        let (revision, is_final) = (batch.revision(0), batch.is_final(0));
+        let grouped_by = batch.grouped_by(0).to_owned();
         let keys: Vec<&str> = grouped_by.split(',').filter(|key| !key.is_empty()).collect();
         // Keys that it is not grouped by say nothing.
-        let shown: Vec<(&str, Vec<Value>)> = (3..columns - 3)
-            .filter(|&column| column >= 3 + kpi.key_count || keys.contains(&names[column]))
-            .map(|column| (names[column], values(batch.column(column))))
+        let shown: Vec<(&str, Vec<Value>)> = batch
+            .named_cells()
+            .enumerate()
+            .filter(|(place, (name, _))| *place >= kpi.key_count || keys.contains(name))
+            .map(|(_, (name, column))| (name, values(column)))
             .collect();
-        for (part, from) in (0..batch.num_rows()).step_by(ROWS_MAX).enumerate() {
-            let rows = from..batch.num_rows().min(from + ROWS_MAX);
+        for (part, from) in (0..batch.len()).step_by(ROWS_MAX).enumerate() {
+            let rows = from..batch.len().min(from + ROWS_MAX);
             let row = |row: usize| {
                 let cells = shown.iter().map(|(name, values)| ((*name).to_owned(), values[row].clone()));
                 Value::Object(cells.collect::<Map<_, _>>())

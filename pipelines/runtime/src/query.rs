@@ -17,6 +17,8 @@ use headsup_kpi::{Calendar, Kpi, KpiWindows};
 use headsup_operators::Windows;
 use headsup_operators::facts::Table;
 
+use crate::rows::read_as;
+
 /// A session over `data`: facts and `quarantine` by name, KPIs as `kpi.<name>`
 /// (the highest revision of each row) and `kpi_history.<name>` (all). Tables of
 /// `kpis` that have no rows yet are there and empty. `calendar` is for `business_ms`.
@@ -149,8 +151,9 @@ async fn register(
 /// A file that cannot be read, or a KPI expression that cannot be evaluated.
 pub fn recompute(data: &Path, kpis: &[Arc<Kpi>]) -> Result<Vec<Vec<RecordBatch>>> {
     recompute_from(kpis, |table| {
-        let batches = store::read_table(data, &format!("facts/{}", table.name())).map_err(external)?;
-        Ok(batches.map(|batch| batch.map_err(external)))
+        let files = store_files(data, &format!("facts/{}", table.name()))?;
+        let batches = read_as(table.schema(), files);
+        Ok(batches.map(|batch| batch.map_err(|error| DataFusionError::External(Box::new(error)))))
     })
 }
 
@@ -182,10 +185,6 @@ pub fn recompute_from<F: Iterator<Item = Result<RecordBatch>>>(
             Ok(rows)
         })
         .collect()
-}
-
-fn external(error: store::StoreError) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
 }
 
 /// A table in memory, for comparing rows by SQL.

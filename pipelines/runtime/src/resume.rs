@@ -5,25 +5,22 @@
 //! the same order, because they depend on the log alone; so files that a checkpoint does
 //! not know of are removed, and every row is in the tables once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use arrow::compute::partition;
-use headsup_connectors::store::{read_files, table_files};
-use headsup_connectors::{CheckpointError, Checkpoints, StoreError};
+use headsup_connectors::{CheckpointError, Checkpoints};
 use headsup_events::Reason;
+use headsup_kpi::Kpi;
 use headsup_operators::facts::Table;
 use headsup_operators::{Bytes, Copied, WindowsError};
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::board::Board;
+use crate::checkpoint::{Checkpoint, FORMATS, Packed};
 use crate::core::Role;
-use crate::publish::Positions;
-use crate::run::Job;
-
-/// The format's version: one more with every change of what is saved.
-pub(crate) const FORMAT: u32 = 3;
+use crate::rows::{self, KpiRows};
+use crate::run::{Job, RunError};
 
 /// The folders of tables that a run writes.
 pub(crate) const TABLES: [&str; 3] = ["facts", "kpi_history", "quarantine"];
@@ -39,14 +36,6 @@ pub struct Snapshot {
     pub ended: bool,
 }
 
-/// A snapshot with its state packed.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Packed {
-    pub positions: BTreeMap<String, u64>,
-    pub state: Bytes,
-    pub ended: bool,
-}
-
 impl Snapshot {
     /// To be done by the thread that writes: it takes longer than the operators may stand still.
     ///
@@ -57,51 +46,14 @@ impl Snapshot {
     }
 }
 
-/// What the writer adds to it.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Checkpoint {
-    /// What the state depends on besides the log.
-    pub definitions: BTreeMap<String, String>,
-    pub snapshot: Packed,
-    /// Files of tables from this number on are not of this checkpoint.
-    pub next_file: u64,
-    /// Rows written, by table.
-    pub rows: BTreeMap<String, u64>,
-    /// Records set aside, by reason.
-    pub quarantined: BTreeMap<String, u64>,
-    /// Of which generation the tables are.
-    pub generation: u64,
-    /// Where the topics ended that the run writes. `None` in format 1, which wrote none.
-    pub outputs: Option<Positions>,
-    /// Of which format it was.
-    #[serde(skip)]
-    pub format: u32,
-}
+/// Which log the positions are of.
+const LOG: &str = "log.url";
 
-/// Format 1.
-#[derive(Deserialize)]
-struct Checkpoint1 {
-    definitions: BTreeMap<String, String>,
-    positions: BTreeMap<String, u64>,
-    state: Bytes,
-    next_file: u64,
-    rows: BTreeMap<String, u64>,
-    quarantined: BTreeMap<String, u64>,
-}
+/// What checkpoints have not always named; of one that does not, it is not known to differ.
+const NEWER: [&str; 7] =
+    [LOG, "agents.follow", "calendar", "contacts.paid", "contacts.presale", "contacts.repeat", "queue.over"];
 
-impl Checkpoint {
-    fn unpack(format: u32, contents: &[u8]) -> Result<Self, postcard::Error> {
-        if format > 1 {
-            return postcard::from_bytes(contents);
-        }
-        let Checkpoint1 { definitions, positions, state, next_file, rows, quarantined } =
-            postcard::from_bytes(contents)?;
-        let snapshot = Packed { positions, state, ended: false };
-        Ok(Self { definitions, snapshot, next_file, rows, quarantined, generation: 0, outputs: None, format })
-    }
-}
-
-/// All that decides what comes out of the same log, by its name.
+/// All that decides what comes out, by its name.
 pub(crate) fn definitions(job: &Job) -> BTreeMap<String, String> {
     let config = &job.config;
     let contacts = &config.contacts;
@@ -127,6 +79,7 @@ pub(crate) fn definitions(job: &Job) -> BTreeMap<String, String> {
     let mut all: BTreeMap<String, String> = numbers.into_iter().chain(kpis).collect();
     all.insert("contacts.presale".to_owned(), config.follow.presale.join(" "));
     all.insert("calendar".to_owned(), config.kpis.calendar.to_string());
+    all.insert(LOG.to_owned(), config.log_url.clone());
     if job.role != Role::Merge {
         all.insert("the facts that are stored".to_owned(), tables.join(" "));
     }
@@ -136,14 +89,11 @@ pub(crate) fn definitions(job: &Job) -> BTreeMap<String, String> {
     all
 }
 
-/// Definitions that earlier formats do not have.
-const SINCE_FORMAT_3: [&str; 6] =
-    ["queue.over", "agents.follow", "contacts.repeat", "contacts.paid", "contacts.presale", "calendar"];
-
 /// A hash of what decides the partial aggregates of a share: only what is computed alike can be
 /// merged.
 pub(crate) fn hash(definitions: &BTreeMap<String, String>) -> u64 {
-    let own = ["the facts that are stored", "the share of the partitions", "agents.follow"];
+    // Shares may know the same log by different addresses, and none of them follows agents.
+    let own = ["the facts that are stored", "the share of the partitions", "agents.follow", LOG];
     let shared = definitions.iter().filter(|(name, _)| !own.contains(&name.as_str()));
     let text: Vec<String> = shared.map(|(name, value)| format!("{name}\0{value}\0")).collect();
     xxh3_64(text.concat().as_bytes())
@@ -163,7 +113,8 @@ pub(crate) fn load(
         return Ok(None);
     };
     if checkpoint.snapshot.ended
-        && (checkpoint.snapshot.positions != *ends || checkpoint.definitions != *definitions)
+        && (checkpoint.snapshot.positions != *ends
+            || !changed(&checkpoint.definitions, definitions).is_empty())
     {
         return Ok(None);
     }
@@ -187,12 +138,12 @@ pub(crate) fn of_definitions(
 }
 
 fn newest(checkpoints: &Checkpoints) -> Result<Option<(PathBuf, Checkpoint)>, CheckpointError> {
-    let Some((path, format, contents)) = checkpoints.newest(&[1, 2, FORMAT])? else {
+    let Some((path, format, contents)) = checkpoints.newest(&FORMATS)? else {
         return Ok(None);
     };
     let checkpoint = Checkpoint::unpack(format, &contents)
         .map_err(|error| CheckpointError::Damaged { path: path.clone(), problem: error.to_string() })?;
-    Ok(Some((path, Checkpoint { format, ..checkpoint })))
+    Ok(Some((path, checkpoint)))
 }
 
 fn must_be_of(
@@ -200,43 +151,38 @@ fn must_be_of(
     checkpoint: &Checkpoint,
     definitions: &BTreeMap<String, String>,
 ) -> Result<(), CheckpointError> {
-    let was = &checkpoint.definitions;
-    // What there was no key for did not decide anything.
-    let since = |name: &str| checkpoint.format < 3 && SINCE_FORMAT_3.contains(&name);
-    let changed = |name: &&String| match was.get(*name) {
-        None if since(name) => false,
-        found => found != definitions.get(*name),
-    };
-    let names: std::collections::BTreeSet<&String> = was.keys().chain(definitions.keys()).collect();
-    let changed: Vec<String> = names.into_iter().filter(changed).cloned().collect();
+    let changed = changed(&checkpoint.definitions, definitions);
     if !changed.is_empty() {
         return Err(CheckpointError::Other { path: path.to_owned(), changed });
     }
     Ok(())
 }
 
+/// What is not as it was. A checkpoint of before they named their log is taken to be of this one.
+fn changed(was: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<String> {
+    let names: BTreeSet<&String> = was.keys().chain(now.keys()).collect();
+    let changed = names.into_iter().filter(|name| was.get(*name) != now.get(*name));
+    let named = changed.filter_map(|name| match (was.get(name), now.get(name)) {
+        (None, _) if NEWER.contains(&name.as_str()) => None,
+        (Some(was), Some(now)) if name == LOG => Some(format!("{LOG} (\"{was}\" then, \"{now}\" now)")),
+        _ => Some(name.clone()),
+    });
+    named.collect()
+}
+
 /// Puts what was known at the checkpoint back on the board: counters, and the newest
 /// rows of every KPI from its table.
 ///
 /// # Errors
-/// A table that cannot be read.
-pub(crate) fn show(checkpoint: &Checkpoint, root: &Path, board: &Board) -> Result<(), StoreError> {
-    let names: Vec<String> =
-        board.read(|state| state.kpis.iter().map(|kpi| format!("kpi_history/{}", kpi.name)).collect());
-    let mut newest = Vec::new();
-    for name in &names {
-        let mut files = table_files(root, name)?;
-        let older = files.len().saturating_sub(FILES_SHOWN);
-        let mut batches = Vec::new();
-        for batch in read_files(files.split_off(older)) {
-            let batch = batch?;
-            // As they were given out: of one window and one grouping.
-            let columns = [batch.column(0), batch.column(1), batch.column(2)].map(Clone::clone);
-            let ranges = partition(&columns).map(|parts| parts.ranges()).unwrap_or_default();
-            batches.extend(ranges.into_iter().map(|range| batch.slice(range.start, range.len())));
-        }
-        newest.push(batches);
-    }
+/// A table that cannot be read, or has a file that is not of it.
+pub(crate) fn show(
+    checkpoint: &Checkpoint,
+    kpis: &[Arc<Kpi>],
+    root: &Path,
+    board: &Board,
+) -> Result<(), RunError> {
+    let newest = |kpi: &Arc<Kpi>| rows::newest(kpi, root, FILES_SHOWN);
+    let newest: Vec<Vec<KpiRows>> = kpis.iter().map(newest).collect::<Result<_, _>>()?;
     board.update(|state| {
         for (table, rows) in &checkpoint.rows {
             let table = table.strip_prefix("facts/").and_then(Table::parse);
@@ -250,9 +196,10 @@ pub(crate) fn show(checkpoint: &Checkpoint, root: &Path, board: &Board) -> Resul
                 state.quarantined.insert(reason.name(), *count);
             }
         }
-        for ((kpi, name), batches) in state.kpis.iter_mut().zip(&names).zip(&newest) {
-            batches.iter().for_each(|batch| kpi.absorb(batch));
-            kpi.rows = checkpoint.rows.get(name).copied().unwrap_or(0);
+        for (kpi, newest) in kpis.iter().zip(&newest) {
+            let Some(shown) = state.kpis.iter_mut().find(|shown| shown.name == kpi.name) else { continue };
+            newest.iter().for_each(|rows| shown.absorb(rows));
+            shown.rows = checkpoint.rows.get(&rows::folder(kpi)).copied().unwrap_or(0);
         }
     });
     Ok(())
@@ -260,3 +207,30 @@ pub(crate) fn show(checkpoint: &Checkpoint, root: &Path, board: &Board) -> Resul
 
 /// Of a KPI's table so many files are read to show the newest values again.
 const FILES_SHOWN: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_log_is_told_from_another_and_does_not_keep_shares_apart() {
+        let of = |url: &str| {
+            let config = Config { log_url: url.to_owned(), ..Config::default() };
+            let (role, data) = (Role::All, PathBuf::from("data"));
+            let (from_start, until_end, profile) = (false, false, false);
+            definitions(&Job { role, config, kpis: Vec::new(), data, from_start, until_end, profile })
+        };
+        let (one, other) = (of("fluvio://one:9003"), of("fluvio://other:9003"));
+        assert!(changed(&one, &one).is_empty());
+        assert_eq!(
+            changed(&one, &other),
+            [r#"log.url ("fluvio://one:9003" then, "fluvio://other:9003" now)"#]
+        );
+        assert_eq!(hash(&one), hash(&other));
+        let before: BTreeMap<_, _> = one.into_iter().filter(|(name, _)| name != LOG).collect();
+        assert!(changed(&before, &other).is_empty());
+        assert_eq!(hash(&before), hash(&other));
+        assert_eq!(changed(&other, &before), ["log.url"]);
+    }
+}

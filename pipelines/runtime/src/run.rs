@@ -4,6 +4,7 @@
 //! operators; one thread writes. Channels between them are bounded, so the slowest
 //! sets the pace and memory stays flat.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,6 +79,9 @@ pub struct Report {
     pub rows: Vec<(String, u64)>,
     /// Facts that came when all windows of a KPI that hold them were final, by KPI.
     pub refused: Vec<(String, u64)>,
+    /// Of a merge, the partitions that no share has spoken for: while there are any, nothing is
+    /// merged.
+    pub missing: Vec<Range<u32>>,
     /// How long the operators stood still for checkpoints.
     pub stalls: Stalls,
     /// Where the time went: thread and step, time.
@@ -138,6 +142,26 @@ pub enum RunError {
         end: u64,
         /// Where the checkpoint goes on.
         position: u64,
+    },
+    /// A file among those of a table that is no such file.
+    #[error(
+        "cannot read {}: {problem}; move it out of the data folder if it does not belong there, else \
+         restore it from a copy, or compute everything again from the log with --from-start",
+        path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        problem: String,
+    },
+    /// Rows of a KPI that are not as its file says.
+    #[error("cannot show KPI {kpi}: of its rows, {problem}; this is a mistake in headsup: report it")]
+    Rows {
+        /// The KPI.
+        kpi: String,
+        /// What was found.
+        problem: String,
     },
     /// Packing or unpacking the state of the operators.
     #[error("cannot {0} the state of the operators")]
@@ -202,7 +226,7 @@ pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -
     let quit = Arc::new(AtomicBool::new(false));
     let (mut sources, readers) = open(&job, input, partitions, &positions, &quit)?;
     if let Some(checkpoint) = &checkpoint {
-        resume::show(checkpoint, &job.data, board)?;
+        resume::show(checkpoint, &job.kpis, &job.data, board)?;
     }
     let resumed = checkpoint.as_ref().map(|_| core.accounting().iter().map(|partition| partition.read).sum());
     let resumed = resumed.filter(|&read| read > 0);
@@ -238,6 +262,7 @@ pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -
         partitions: names.into_iter().zip(core.accounting()).collect(),
         rows,
         refused: core.refused(),
+        missing: core.missing(),
         stalls: board.read(|state| state.checkpoint_stalls),
         profile: vec![
             ("read", read),

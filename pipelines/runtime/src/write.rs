@@ -10,11 +10,14 @@ use headsup_connectors::{Checkpoints, Claim, Store, StoreError};
 use headsup_events::Quarantined;
 use headsup_kpi::Kpi;
 use headsup_operators::Output;
+use headsup_operators::facts::Table;
 
 use crate::board::Board;
+use crate::checkpoint::{Checkpoint, FORMAT};
 use crate::core::Produced;
 use crate::publish::Publisher;
-use crate::resume::{Checkpoint, FORMAT, Snapshot};
+use crate::resume::Snapshot;
+use crate::rows::{self, KpiRows};
 use crate::run::RunError;
 use crate::sink::Sink;
 
@@ -152,31 +155,37 @@ impl Writer {
     }
 
     fn produced(&mut self, produced: Produced) -> Result<(), RunError> {
-        let Produced { output, says } = produced;
+        let Produced { output: Output { facts, rows }, says } = produced;
+        let of_kpi = |(place, rows): (usize, RecordBatch)| {
+            let kpi = &self.kpis[place];
+            let rows = KpiRows::of(kpi, rows);
+            Ok((place, rows.map_err(|problem| RunError::Rows { kpi: kpi.name.clone(), problem })?))
+        };
+        let rows = rows.into_iter().map(of_kpi).collect::<Result<Vec<_>, RunError>>()?;
         if let Some(publisher) = &mut self.publisher {
-            for (place, rows) in &output.rows {
+            for (place, rows) in &rows {
                 publisher.rows(&self.kpis[*place], rows);
             }
             for record in &says {
                 publisher.says(record).map_err(|error| RunError::State("pack", error))?;
             }
         }
-        Ok(self.output(output)?)
+        Ok(self.store(&facts, &rows)?)
     }
 
-    fn output(&mut self, output: Output) -> Result<(), StoreError> {
+    fn store(&mut self, facts: &[(Table, RecordBatch)], rows: &[(usize, KpiRows)]) -> Result<(), StoreError> {
         let Self { store, kpis, board, .. } = self;
-        for (table, rows) in &output.facts {
+        for (table, rows) in facts {
             store.append(&format!("facts/{}", table.name()), table.event_time(), rows)?;
         }
-        for (place, rows) in &output.rows {
-            store.append(&format!("kpi_history/{}", kpis[*place].name), "window_start", rows)?;
+        for (place, rows) in rows {
+            store.append(&rows::folder(&kpis[*place]), "window_start", rows.batch())?;
         }
         board.update(|state| {
-            for (table, rows) in &output.facts {
+            for (table, rows) in facts {
                 *state.facts.entry(table.name()).or_default() += rows.num_rows() as u64;
             }
-            for (place, rows) in &output.rows {
+            for (place, rows) in rows {
                 if let Some(kpi) = state.kpis.get_mut(*place) {
                     kpi.absorb(rows);
                 }

@@ -1,5 +1,6 @@
 /// Milliseconds of a duration such as `10s`, `10 seconds`, `5 min`, `24h`,
-/// `7 days`, `250ms`. `None` if it is something else, or negative.
+/// `7 days`, `250ms`. `None` if it is something else, negative, or longer than
+/// [`DURATION_MS_MAX`].
 pub fn parse_duration_ms(text: &str) -> Option<i64> {
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -12,8 +13,12 @@ pub fn parse_duration_ms(text: &str) -> Option<i64> {
         "d" | "day" | "days" => 86_400_000,
         _ => return None,
     };
-    count.checked_mul(unit_ms)
+    count.checked_mul(unit_ms).filter(|&ms| ms <= DURATION_MS_MAX)
 }
+
+/// Ten years: longer than anything waits, and so short that event times can be added to it
+/// without a thought of overflow.
+pub const DURATION_MS_MAX: i64 = 3_650 * 86_400_000;
 
 /// The shortest form of a duration that [`parse_duration_ms`] reads: `90s`, `2m`.
 pub fn format_duration_ms(ms: i64) -> String {
@@ -40,11 +45,14 @@ mod tests {
             ("-1s", None),
             ("s", None),
             ("10 parsecs", None),
+            ("3650 d", Some(DURATION_MS_MAX)),
+            ("3651 d", None),
+            ("315360000001ms", None),
             ("9999999999999999 d", None),
         ] {
             assert_eq!(parse_duration_ms(text), expect, "{text}");
         }
-        for ms in [0, 1, 1_000, 90_000, 120_000, 86_400_000] {
+        for ms in [0, 1, 1_000, 90_000, 120_000, 86_400_000, DURATION_MS_MAX] {
             assert_eq!(parse_duration_ms(&format_duration_ms(ms)), Some(ms));
         }
     }

@@ -11,6 +11,6 @@ mod watermark;
 mod windowing;
 
 pub use accounting::Accounting;
-pub use duration::{format_duration_ms, parse_duration_ms};
+pub use duration::{DURATION_MS_MAX, format_duration_ms, parse_duration_ms};
 pub use watermark::{PartitionClock, Placed};
 pub use windowing::{Windowing, WindowingError, gcd};

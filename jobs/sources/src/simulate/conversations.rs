@@ -304,6 +304,7 @@ impl Simulator {
         });
     }
 
+    #[expect(clippy::expect_used, reason = "its scripts ask for the agent of a served conversation only")]
     pub(super) fn agent_of(&self, index: u32) -> usize {
         self.conversation(index).agent.expect("only a conversation with an agent gets here") as usize
     }
@@ -316,10 +317,12 @@ impl Simulator {
         &mut self.conversations[index as usize]
     }
 
+    #[expect(clippy::expect_used, reason = "what it takes it puts back, whatever its configuration")]
     pub(super) fn dice(&mut self, index: u32) -> &mut Dice {
         self.conversations[index as usize].dice.as_mut().expect("a conversation under way has its dice")
     }
 
+    #[expect(clippy::expect_used, reason = "what it takes it puts back, whatever its configuration")]
     pub(super) fn take_dice(&mut self, index: u32) -> Dice {
         self.conversations[index as usize].dice.take().expect("a conversation under way has its dice")
     }

@@ -12,6 +12,8 @@
 //! The engine lives in the process that loads it, and a test kills that process. So the test
 //! binary starts itself again: a test of it calls [`serve_if_asked`].
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "for tests only")]
+
 mod chdb;
 mod frames;
 mod front;

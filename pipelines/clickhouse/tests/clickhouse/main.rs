@@ -2,6 +2,8 @@
 //! test does the same with both, as far as the environment says where they are, and checks by
 //! SQL on the server itself.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
 mod fixture;
 mod follow;
 mod messages;

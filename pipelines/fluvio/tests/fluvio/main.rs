@@ -1,6 +1,8 @@
 //! `FluvioLog` against the stand-in; what does not need faults also against the cluster that
 //! `HEADSUP_TEST_FLUVIO` names (`host:port` of its controller), if any.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
 mod contract;
 mod faults;
 mod gaps;

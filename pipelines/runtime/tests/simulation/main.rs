@@ -4,6 +4,8 @@
 //! A seed decides everything. `HEADSUP_TEST_SEEDS` says how many are tried, and
 //! `HEADSUP_TEST_SEED` replays one.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,256 @@
+//! Rows of KPIs and facts, known to have the columns that they are given out with.
+//!
+//! What the operators give out has them. What is read from files may be damaged, or be a file
+//! of somebody else that lies in the folder.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::compute::partition;
+use arrow::datatypes::{Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use headsup_connectors::StoreError;
+use headsup_connectors::store::{read_files, table_files};
+use headsup_kpi::Kpi;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::run::RunError;
+
+/// Rows of a KPI: window and grouping, then keys, then values, then revision, whether they are
+/// final, and when they were shown.
+#[derive(Debug, Clone)]
+pub struct KpiRows(RecordBatch);
+
+/// Columns before the keys.
+const BEFORE: usize = 3;
+/// Columns after the values.
+const AFTER: usize = 3;
+
+impl KpiRows {
+    /// These rows, if they are of the KPI.
+    ///
+    /// # Errors
+    /// Which column is not as it should be.
+    pub fn of(kpi: &Kpi, rows: RecordBatch) -> Result<Self, String> {
+        same_columns(&kpi.rows, rows.schema_ref())?;
+        Ok(Self(rows))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.num_rows()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All columns.
+    pub(crate) fn batch(&self) -> &RecordBatch {
+        &self.0
+    }
+
+    pub(crate) fn start_ms(&self, row: usize) -> i64 {
+        self.ms(0, row)
+    }
+
+    pub(crate) fn end_ms(&self, row: usize) -> i64 {
+        self.ms(1, row)
+    }
+
+    /// Names of the keys that a row is grouped by, with commas.
+    pub(crate) fn grouped_by(&self, row: usize) -> &str {
+        self.0.column(2).as_string::<i32>().value(row)
+    }
+
+    /// The columns of keys and values.
+    pub(crate) fn cells(&self) -> &[ArrayRef] {
+        &self.0.columns()[BEFORE..self.0.num_columns() - AFTER]
+    }
+
+    /// Keys and values with their names.
+    pub(crate) fn named_cells(&self) -> impl Iterator<Item = (&str, &ArrayRef)> {
+        let names = self.0.schema_ref().fields().iter().skip(BEFORE).map(|field| field.name().as_str());
+        names.zip(self.cells())
+    }
+
+    pub(crate) fn revision(&self, row: usize) -> i64 {
+        self.0.column(self.0.num_columns() - 3).as_primitive::<Int64Type>().value(row)
+    }
+
+    pub(crate) fn is_final(&self, row: usize) -> bool {
+        self.0.column(self.0.num_columns() - 2).as_boolean().value(row)
+    }
+
+    pub(crate) fn at_ms(&self, row: usize) -> i64 {
+        self.ms(self.0.num_columns() - 1, row)
+    }
+
+    fn ms(&self, column: usize, row: usize) -> i64 {
+        self.0.column(column).as_primitive::<TimestampMicrosecondType>().value(row).div_euclid(1_000)
+    }
+
+    /// As they are given out: of one window and one grouping.
+    pub(crate) fn parts(&self) -> Vec<Self> {
+        let ranges = partition(&self.0.columns()[..BEFORE]).map(|parts| parts.ranges()).unwrap_or_default();
+        ranges.into_iter().map(|range| Self(self.0.slice(range.start, range.len()))).collect()
+    }
+}
+
+/// The last rows of a KPI that are stored in `root`: those of so many files.
+pub(crate) fn newest(kpi: &Kpi, root: &Path, files: usize) -> Result<Vec<KpiRows>, RunError> {
+    let mut paths = table_files(root, &folder(kpi))?;
+    let older = paths.len().saturating_sub(files);
+    let mut all = Vec::new();
+    for path in paths.split_off(older) {
+        for batch in read_files(vec![path.clone()]) {
+            let rows = KpiRows::of(kpi, batch.map_err(unread)?);
+            all.extend(rows.map_err(|problem| foreign(&path, problem))?.parts());
+        }
+    }
+    Ok(all)
+}
+
+/// Where a KPI's rows are stored, below the data folder.
+pub(crate) fn folder(kpi: &Kpi) -> String {
+    format!("kpi_history/{}", kpi.name)
+}
+
+/// The rows of files, which are to have these columns.
+pub(crate) fn read_as(
+    schema: SchemaRef,
+    files: Vec<PathBuf>,
+) -> impl Iterator<Item = Result<RecordBatch, RunError>> {
+    files.into_iter().flat_map(move |path| {
+        let schema = schema.clone();
+        read_files(vec![path.clone()]).map(move |batch| {
+            let batch = batch.map_err(unread)?;
+            same_columns(&schema, batch.schema_ref()).map_err(|problem| foreign(&path, problem))?;
+            Ok(batch)
+        })
+    })
+}
+
+/// Whether files have these columns, by what they say of themselves at their end.
+pub(crate) fn check_files(schema: &Schema, files: &[PathBuf]) -> Result<(), RunError> {
+    for path in files {
+        let file = File::open(path);
+        let file = file.map_err(|source| StoreError::Io { action: "open", path: path.clone(), source })?;
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+            .map_err(|source| foreign(path, source.to_string()))?;
+        same_columns(schema, reader.schema()).map_err(|problem| foreign(path, problem))?;
+    }
+    Ok(())
+}
+
+/// What is said of a file that is no Parquet is how it was to be written.
+fn unread(error: StoreError) -> RunError {
+    match error {
+        StoreError::Parquet { path, source } => foreign(&path, source.to_string()),
+        other => other.into(),
+    }
+}
+
+fn foreign(path: &Path, problem: String) -> RunError {
+    RunError::Foreign { path: path.to_owned(), problem }
+}
+
+/// Names and types of columns have to be those that are expected; whether NULL may be in them
+/// makes no difference to who reads them.
+fn same_columns(expected: &Schema, found: &Schema) -> Result<(), String> {
+    let (expected, found) = (expected.fields(), found.fields());
+    for (place, (expected, found)) in expected.iter().zip(found).enumerate() {
+        if expected.name() != found.name() || expected.data_type() != found.data_type() {
+            return Err(format!(
+                "column {} is {} ({}) instead of {} ({})",
+                place + 1,
+                found.name(),
+                found.data_type(),
+                expected.name(),
+                expected.data_type()
+            ));
+        }
+    }
+    if expected.len() != found.len() {
+        return Err(format!("it has {} columns instead of {}", found.len(), expected.len()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::Int64Array;
+    use parquet::arrow::ArrowWriter;
+
+    use super::*;
+
+    const SQL: &str = "-- title: Handled\n-- unit: contacts\n-- corrections: 10 minutes\n\
+        SELECT tumble(ended_at, INTERVAL '1 minute') AS period, skill, count(*) AS contacts \
+        FROM contacts GROUP BY period, skill";
+
+    #[test]
+    fn files_of_something_else_are_told() {
+        let kpi = Kpi::parse("handled.sql", "handled", SQL).expect("a KPI");
+        let data = tempfile::tempdir().expect("a folder");
+        let folder = data.path().join("kpi_history/handled/dt=2026-03-02");
+        std::fs::create_dir_all(&folder).expect("made");
+        let write = |name: &str, rows: &RecordBatch| {
+            let file = File::create(folder.join(name)).expect("created");
+            let mut writer = ArrowWriter::try_new(file, rows.schema(), None).expect("a writer");
+            writer.write(rows).expect("written");
+            writer.close().expect("closed");
+        };
+        let files = || table_files(data.path(), &self::folder(&kpi)).expect("listed");
+        let message = || {
+            let of_rows = newest(&kpi, data.path(), 8).map(|rows| rows.len()).expect_err("told").to_string();
+            let of_facts = read_as(kpi.rows.clone(), files()).find_map(Result::err).expect("told");
+            assert_eq!(of_facts.to_string(), of_rows);
+            assert_eq!(check_files(&kpi.rows, &files()).expect_err("told").to_string(), of_rows);
+            of_rows
+        };
+
+        let whole = RecordBatch::new_empty(kpi.rows.clone());
+        write("part-000000.parquet", &whole);
+        assert!(newest(&kpi, data.path(), 8).expect("read").is_empty());
+
+        let number: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        write("part-000001.parquet", &RecordBatch::try_from_iter([("n", number.clone())]).expect("a column"));
+        let told = message();
+        assert!(told.starts_with(&format!("cannot read {}", folder.join("part-000001.parquet").display())));
+        assert!(told.contains("column 1 is n (Int64) instead of window_start (Timestamp("), "{told}");
+        assert!(told.contains("move it out of the data folder if it does not belong there"), "{told}");
+
+        // Of the right names, and another type.
+        let mut fields = kpi.rows.fields().to_vec();
+        fields[4] = Arc::new(fields[4].as_ref().clone().with_data_type(arrow::datatypes::DataType::Utf8));
+        write("part-000001.parquet", &RecordBatch::new_empty(Arc::new(Schema::new(fields))));
+        assert_eq!(
+            check_files(&kpi.rows, &files())
+                .expect_err("told")
+                .to_string()
+                .matches("contacts (Utf8)")
+                .count(),
+            1
+        );
+
+        // One column more, and one less.
+        let mut fields = kpi.rows.fields().to_vec();
+        fields.push(Arc::new(arrow::datatypes::Field::new("n", number.data_type().clone(), true)));
+        for (count, fields) in [(9, fields.clone()), (6, fields[..6].to_vec())] {
+            let rows = RecordBatch::new_empty(Arc::new(Schema::new(fields)));
+            let told = KpiRows::of(&kpi, rows).expect_err("told");
+            assert_eq!(told, format!("it has {count} columns instead of 8"));
+        }
+
+        // No Parquet at all, and one that is cut off.
+        let bytes = std::fs::read(folder.join("part-000000.parquet")).expect("read");
+        for bytes in [b"nothing of the kind".as_slice(), &bytes[..bytes.len() - 5], b""] {
+            std::fs::write(folder.join("part-000001.parquet"), bytes).expect("written");
+            let told = message();
+            assert!(told.contains("part-000001.parquet: ") && told.contains("--from-start"), "{told}");
+        }
+    }
+}
