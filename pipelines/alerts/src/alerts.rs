@@ -189,7 +189,7 @@ impl Alerts {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        self.at_ms(kpi_place, batch)?;
+        let at_ms = self.at_ms(kpi_place, batch)?;
         let shape = &self.shapes[kpi_place];
         let column = |source| AlertsError::Column { kpi: shape.name.clone(), source };
         let end_ms = first_ms(batch, 1);
@@ -201,7 +201,7 @@ impl Alerts {
         let revision = batch.column(batch.num_columns() - 3).as_primitive::<Int64Type>().value(0);
         for state in &mut self.rules {
             if state.rule.kpi_place == kpi_place && state.rule.grouped_by == grouped_by {
-                state.absorb(end_ms, revision, batch).map_err(column)?;
+                state.absorb(at_ms, end_ms, revision, batch).map_err(column)?;
             }
         }
         for fine in &mut self.fine {
@@ -375,9 +375,18 @@ impl RuleState {
         }
     }
 
-    fn absorb(&mut self, end_ms: i64, revision: i64, batch: &RecordBatch) -> Result<(), ArrowError> {
+    fn absorb(
+        &mut self,
+        at_ms: i64,
+        end_ms: i64,
+        revision: i64,
+        batch: &RecordBatch,
+    ) -> Result<(), ArrowError> {
         let rows = batch.num_rows() as u64;
-        if self.times.settled.is_some_and(|settled| end_ms <= settled) {
+        // Not only by the ticks there were, because others would make it come out differently.
+        if at_ms > end_ms + self.rule.corrections_ms
+            || self.times.settled.is_some_and(|settled| end_ms <= settled)
+        {
             self.late += rows;
             return Ok(());
         }

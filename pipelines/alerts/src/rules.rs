@@ -318,8 +318,22 @@ fn sample_ms(size_ms: i64, slide_ms: i64) -> i64 {
     (size_ms.max(SAMPLE_MS_MIN) as u64).div_ceil(slide_ms as u64) as i64 * slide_ms
 }
 
+/// `; did you mean "x"?` if a known name is near, or else `; there are` all.
+pub(crate) fn hint<'a>(
+    name: &str,
+    there_are: &str,
+    known: impl IntoIterator<Item = &'a str> + Clone,
+) -> String {
+    let meant = did_you_mean(name, known.clone());
+    if !meant.is_empty() {
+        return meant;
+    }
+    let all: Vec<&str> = known.into_iter().collect();
+    format!("; {there_are} {}", if all.is_empty() { "none".to_owned() } else { all.join(", ") })
+}
+
 /// `; did you mean "x"?` if a known name is near.
-pub(crate) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
@@ -427,15 +441,8 @@ impl Reading<'_> {
         let severity = self.text(table, "severity").map_or(Some(Severity::Ticket), |text| {
             let found = Severity::ALL.into_iter().find(|severity| severity.name() == text);
             if found.is_none() {
-                let known = Severity::ALL.map(Severity::name);
-                self.mistake(
-                    at_of(table, "severity", at),
-                    format!(
-                        "no severity \"{text}\"{}; there are {}",
-                        did_you_mean(&text, known),
-                        known.join(", ")
-                    ),
-                );
+                let there = hint(&text, "there are", Severity::ALL.map(Severity::name));
+                self.mistake(at_of(table, "severity", at), format!("no severity \"{text}\"{there}"));
             }
             found
         });
@@ -446,15 +453,8 @@ impl Reading<'_> {
         // The rest is about the KPI, so that without one there is nothing to hold it against.
         let kpi = kpi?;
         let Some((kpi_place, shape)) = found else {
-            let names: Vec<&str> = shapes.iter().map(|shape| shape.name.as_str()).collect();
-            self.mistake(
-                at_of(table, "kpi", at),
-                format!(
-                    "no KPI \"{kpi}\"{}; there are {}",
-                    did_you_mean(&kpi, names.iter().copied()),
-                    names.join(", ")
-                ),
-            );
+            let there = hint(&kpi, "there are", shapes.iter().map(|shape| shape.name.as_str()));
+            self.mistake(at_of(table, "kpi", at), format!("no KPI \"{kpi}\"{there}"));
             return None;
         };
         let by = self.by(at, table, shape);
@@ -474,7 +474,7 @@ impl Reading<'_> {
         };
         let (value, n) = self.columns(at, table, shape, &condition);
         if let Some(Condition::Burn(burn)) = &condition {
-            self.burn_fits(at_of(table, "burn", at), burn, shape);
+            self.burn_fits(table, burn, shape);
         }
         if matches!(condition, Some(Condition::Baseline(_)))
             && shape.corrections_ms > SEASONAL_CORRECTIONS_MS_MAX
@@ -535,15 +535,8 @@ impl Reading<'_> {
         let mut by: Vec<String> = Vec::new();
         for (name, at) in named {
             if !shape.keys.contains(&name) {
-                self.mistake(
-                    at,
-                    format!(
-                        "KPI {} has no key \"{name}\"{}; it has {}",
-                        shape.name,
-                        did_you_mean(&name, shape.keys.iter().map(String::as_str)),
-                        shape.keys.join(", ")
-                    ),
-                );
+                let there = hint(&name, "it has", shape.keys.iter().map(String::as_str));
+                self.mistake(at, format!("KPI {} has no key \"{name}\"{there}", shape.name));
                 return None;
             }
             if by.contains(&name) {
@@ -631,16 +624,8 @@ impl Reading<'_> {
     fn column<'s>(&mut self, at: usize, name: &str, shape: &'s KpiShape) -> Option<&'s DataType> {
         let found = shape.value_column(name).map(|(_, kind)| kind);
         if found.is_none() {
-            let names: Vec<&str> = shape.values.iter().map(|(name, _)| name.as_str()).collect();
-            self.mistake(
-                at,
-                format!(
-                    "KPI {} has no value \"{name}\"{}; it has {}",
-                    shape.name,
-                    did_you_mean(name, names.iter().copied()),
-                    names.join(", ")
-                ),
-            );
+            let there = hint(name, "it has", shape.values.iter().map(|(name, _)| name.as_str()));
+            self.mistake(at, format!("KPI {} has no value \"{name}\"{there}", shape.name));
         }
         found
     }
@@ -734,13 +719,13 @@ impl Reading<'_> {
         let deviations = self.number(table, "deviations").unwrap_or(4.0);
         let clear_deviations = self.number(table, "clear_deviations");
         let floor = self.number(table, "floor").unwrap_or(0.0);
-        for (key, wrong) in [
-            ("deviations", deviations <= 0.0),
-            ("floor", floor < 0.0),
-            ("clear_deviations", clear_deviations.is_some_and(|clear| clear < 0.0)),
+        for (key, wrong, allowed) in [
+            ("deviations", deviations <= 0.0, "more than 0"),
+            ("floor", floor < 0.0, "at least 0"),
+            ("clear_deviations", clear_deviations.is_some_and(|clear| clear < 0.0), "at least 0"),
         ] {
             if wrong {
-                self.mistake(at_of(table, key, at), format!("{key} has to be more than 0"));
+                self.mistake(at_of(table, key, at), format!("{key} has to be {allowed}"));
             }
         }
         if clear_deviations.is_some_and(|clear| clear > deviations) {
@@ -829,10 +814,13 @@ impl Reading<'_> {
     }
 
     /// Whether the KPI has what a burn rate is computed from.
-    fn burn_fits(&mut self, at: usize, burn: &Burn, shape: &KpiShape) {
+    fn burn_fits(&mut self, table: &Table<'_>, burn: &Burn, shape: &KpiShape) {
+        let at = at_of(table, "burn", 0);
+        let inner = table.get("burn").and_then(|burn| burn.get_ref().as_table());
+        let at_key = |key: &str| inner.map_or(at, |inner| at_of(inner, key, at));
         for (key, name) in [("good", &burn.good), ("total", &burn.total)] {
-            if self.column(at, name, shape).is_some_and(|kind| !kind.is_integer()) {
-                self.mistake(at, format!("{key} is {name}, which is no count"));
+            if self.column(at_key(key), name, shape).is_some_and(|kind| !kind.is_integer()) {
+                self.mistake(at_key(key), format!("{key} is {name}, which is no count"));
             }
         }
         if shape.size_ms % shape.slide_ms != 0 {
@@ -850,7 +838,7 @@ impl Reading<'_> {
             for (key, ms) in [("long", pair.long_ms), ("short", pair.short_ms)] {
                 if ms == 0 || ms % shape.size_ms != 0 {
                     self.mistake(
-                        at,
+                        at_key("windows"),
                         format!(
                             "{key} = {} is no multiple of {}, which is the window of KPI {}",
                             format_duration_ms(ms),
@@ -863,7 +851,7 @@ impl Reading<'_> {
         }
         if burn.longest_ms() / shape.slide_ms > BURN_POINTS_MAX {
             self.mistake(
-                at,
+                at_key("windows"),
                 format!(
                     "long = {} has more than {BURN_POINTS_MAX} windows of KPI {}; make it shorter",
                     format_duration_ms(burn.longest_ms()),
@@ -878,9 +866,7 @@ impl Reading<'_> {
         for (key, _) in table.iter() {
             let name: &str = key.get_ref();
             if !known.contains(&name) {
-                let meant = did_you_mean(name, known.iter().copied());
-                let there =
-                    if meant.is_empty() { format!("; there are {}", known.join(", ")) } else { meant };
+                let there = hint(name, "there are", known.iter().copied());
                 self.mistake(key.span().start, format!("{what} has no key \"{name}\"{there}"));
             }
         }

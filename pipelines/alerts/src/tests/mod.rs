@@ -3,6 +3,7 @@
 mod defaults;
 mod lives;
 mod mistakes;
+mod oracle;
 
 use std::fmt::Write as _;
 
@@ -14,11 +15,11 @@ use crate::{Alerts, Change, KpiShape, Rules, Unexplained};
 
 const MINUTE: i64 = 60_000;
 
-/// `aht` by minute over 5 minutes, with corrections for 4, and `levels`, which tumbles every
-/// 5 minutes, without.
+/// `aht` by minute over 5 minutes, with corrections for 4; `levels`, which tumbles every
+/// 5 minutes, without; `calls` by minute over 3; `hourly`.
 fn shapes() -> Vec<KpiShape> {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    vec![
+    let mut shapes = vec![
         KpiShape {
             name: "aht".to_owned(),
             title: "Average handle time | 平均处理时长".to_owned(),
@@ -48,7 +49,22 @@ fn shapes() -> Vec<KpiShape> {
             slide_ms: 5 * MINUTE,
             corrections_ms: 0,
         },
-    ]
+    ];
+    shapes.push(KpiShape {
+        name: "calls".to_owned(),
+        size_ms: 3 * MINUTE,
+        slide_ms: MINUTE,
+        corrections_ms: 4 * MINUTE,
+        ..shapes[1].clone()
+    });
+    shapes.push(KpiShape {
+        name: "hourly".to_owned(),
+        size_ms: 60 * MINUTE,
+        slide_ms: 60 * MINUTE,
+        corrections_ms: 120 * MINUTE,
+        ..shapes[0].clone()
+    });
+    shapes
 }
 
 /// One rule over KPI `aht` by shop, with these further keys.
