@@ -8,6 +8,7 @@
 //! Start reading at [`Alerts::advance`]; docs/alerts.md is for those who write rules.
 
 mod alerts;
+mod cases;
 mod change;
 mod contributors;
 mod life;
@@ -20,6 +21,7 @@ mod shape;
 mod tests;
 
 pub use alerts::{Alerts, AlertsError, Explain, Unexplained};
+pub use cases::{Case, Cases, Outcome};
 pub use change::{Alert, Change, Kind, State};
 pub use contributors::Contributor;
 pub use life::Episode;

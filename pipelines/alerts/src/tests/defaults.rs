@@ -3,7 +3,7 @@
 use arrow::datatypes::DataType;
 
 use super::MINUTE;
-use crate::{KpiShape, Rules};
+use crate::{Cases, KpiShape, Rules};
 
 /// The KPIs of `sql/kpis` that rules are about.
 pub(super) fn shapes() -> Vec<KpiShape> {
@@ -77,5 +77,20 @@ fn they_are_right() {
     for rule in &rules.rules {
         assert!(rule.title.contains('|'), "{} has no Chinese title", rule.name);
         assert!(!rule.runbook.is_empty(), "{} does not say what to do", rule.name);
+    }
+}
+
+#[test]
+fn their_tests_pass() {
+    let rules = rules();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sql/alerts_test.toml");
+    let text = std::fs::read_to_string(path).expect("readable");
+    let cases = Cases::parse("sql/alerts_test.toml", &text, &rules).unwrap_or_else(|error| panic!("{error}"));
+    let outcomes = cases.run(&rules);
+    let failed: Vec<String> =
+        outcomes.iter().filter(|outcome| !outcome.differences.is_empty()).map(ToString::to_string).collect();
+    assert!(failed.is_empty(), "\n{}", failed.join("\n"));
+    for rule in &rules.rules {
+        assert!(cases.cases.iter().any(|case| case.rule == *rule), "{} has no test", rule.name);
     }
 }

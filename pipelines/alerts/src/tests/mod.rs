@@ -68,7 +68,7 @@ fn shapes() -> Vec<KpiShape> {
 }
 
 /// One rule over KPI `aht` by shop, with these further keys.
-fn rules(text: &str) -> Rules {
+pub(crate) fn rules(text: &str) -> Rules {
     let text = format!("[[alert]]\nname = \"high\"\nkpi = \"aht\"\nby = [\"shop\"]\n{text}");
     Rules::parse("alerts.toml", &text, &shapes()).unwrap_or_else(|error| panic!("{error}"))
 }
