@@ -1,0 +1,964 @@
+//! The file of rules, and everything that can be wrong with it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use headsup_stream::{format_duration_ms, parse_duration_ms};
+use serde::Serialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::shape::KpiShape;
+
+/// Rules, with the KPIs they are about.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// In the order of the file.
+    pub rules: Vec<Arc<Rule>>,
+    /// The KPIs, in the order they were given.
+    pub shapes: Arc<[KpiShape]>,
+}
+
+/// A rule: when a series of a KPI is worth somebody's attention.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Rule {
+    /// Its name, an identifier.
+    pub name: String,
+    /// English and Chinese, separated by `|`.
+    pub title: String,
+    /// The KPI's name.
+    pub kpi: String,
+    /// The value that is looked at; `burn_rate` of a burn rate.
+    pub value: String,
+    /// Keys of its series, in the order of the file; of none, everything is one series.
+    pub by: Vec<String>,
+    /// What makes it fire.
+    pub condition: Condition,
+    /// For how long the condition has to hold, in ms.
+    pub for_ms: i64,
+    /// For how long it fires after the last window that was not clear, in ms.
+    pub keep_firing_for_ms: i64,
+    /// A window of fewer says nothing.
+    pub min_n: i64,
+    /// The column that says of how many.
+    pub n: String,
+    /// How urgent it is.
+    pub severity: Severity,
+    /// Keys of those series that are notified together.
+    pub group_by: Vec<String>,
+    /// What to do, or where that is written.
+    pub runbook: String,
+    /// More series than this are left out.
+    pub series_max: usize,
+    /// `grouped_by` of the rows it is about.
+    pub(crate) grouped_by: String,
+    pub(crate) kpi_place: usize,
+    pub(crate) size_ms: i64,
+    pub(crate) slide_ms: i64,
+    pub(crate) corrections_ms: i64,
+}
+
+/// What makes a rule fire.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// A value beyond a limit.
+    Threshold(Threshold),
+    /// A value beyond what is usual in its hour of the week.
+    Baseline(Baseline),
+    /// An error budget that is used up too fast.
+    Burn(Burn),
+}
+
+/// A value beyond a limit.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Threshold {
+    /// On which side of it.
+    pub direction: Direction,
+    /// The limit.
+    pub fire: f64,
+    /// The limit that it has to come back behind; `None`: back to where it would not fire.
+    pub clear: Option<f64>,
+}
+
+/// A value further from the median of the same hour of the week (UTC) than `deviations` standard
+/// deviations, which are estimated as 1.4826 times the median absolute deviation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Baseline {
+    /// On which side of the median.
+    pub direction: Direction,
+    /// How many weeks before are looked at.
+    pub weeks: i64,
+    /// How far from the median is too far.
+    pub deviations: f64,
+    /// How near it has to come back.
+    pub clear_deviations: Option<f64>,
+    /// The least number of earlier values to compare with.
+    pub min_samples: usize,
+    /// The least distance from the median that is too far.
+    pub floor: f64,
+}
+
+/// Multi-window, multi-burn-rate alerts (Google, The Site Reliability Workbook, chapter 5): what
+/// was not good ÷ all, over what the objective allows of it, in a long and a short window.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Burn {
+    /// The column of what was good.
+    pub good: String,
+    /// The column of all.
+    pub total: String,
+    /// The share that should be good.
+    pub objective: f64,
+    /// Pairs of windows, of which one has to burn.
+    pub windows: Vec<BurnWindow>,
+}
+
+/// A pair of windows, which both have to burn.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BurnWindow {
+    /// Says that it matters, in ms.
+    pub long_ms: i64,
+    /// Says that it still goes on, in ms.
+    pub short_ms: i64,
+    /// The burn rate, 1 being that which uses up the budget exactly.
+    pub rate: f64,
+}
+
+impl Burn {
+    /// The longest window in ms.
+    pub fn longest_ms(&self) -> i64 {
+        self.windows.iter().map(|pair| pair.long_ms).max().unwrap_or(0)
+    }
+}
+
+/// On which side of its limit a value is too far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Too much.
+    Above,
+    /// Too little.
+    Below,
+}
+
+impl Direction {
+    /// Whether `value` is further in this direction than `limit`.
+    #[inline]
+    pub fn is_beyond(self, value: f64, limit: f64) -> bool {
+        match self {
+            Self::Above => value > limit,
+            Self::Below => value < limit,
+        }
+    }
+
+    /// 1 or -1.
+    pub fn sign(self) -> f64 {
+        match self {
+            Self::Above => 1.0,
+            Self::Below => -1.0,
+        }
+    }
+}
+
+/// How urgent an alert is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// For those who watch.
+    Info,
+    /// For the next day.
+    Ticket,
+    /// For now.
+    Page,
+}
+
+impl Severity {
+    /// All, the least urgent first.
+    pub const ALL: [Self; 3] = [Self::Info, Self::Ticket, Self::Page];
+
+    /// Its name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Ticket => "ticket",
+            Self::Page => "page",
+        }
+    }
+}
+
+/// Something that is wrong with a file of rules, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The file, as it was named.
+    pub file: String,
+    /// The line, from 1, if it is known.
+    pub line: Option<usize>,
+    /// What was found and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.file)?;
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// All that is wrong with a file, a line each, in the order of its lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RulesError(pub Vec<Mistake>);
+
+impl fmt::Display for RulesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, mistake) in self.0.iter().enumerate() {
+            let end = if place > 0 { "\n" } else { "" };
+            write!(f, "{end}{mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for RulesError {}
+
+const SAMPLE_MS_MIN: i64 = 300_000;
+/// Durations in rules are at most so long: a state remembers that much.
+const DURATION_MS_MAX: i64 = 31 * 86_400_000;
+/// Corrections that a seasonal rule can wait for: a week's values have to be final the week after.
+const SEASONAL_CORRECTIONS_MS_MAX: i64 = 6 * 86_400_000;
+/// Windows of a KPI in the longest window of a burn rate.
+const BURN_POINTS_MAX: i64 = 50_000;
+
+impl Rules {
+    /// Reads a file of rules about these KPIs. `file` is how messages call it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(file: &str, text: &str, shapes: &[KpiShape]) -> Result<Self, RulesError> {
+        let mut reading = Reading { text, mistakes: Vec::new() };
+        let (document, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            let at = error.span().map_or(0, |span| span.start);
+            reading.mistake(at, error.message().to_owned());
+        }
+        let mut rules = Vec::new();
+        // A file that is no TOML has enough to be mended.
+        if reading.mistakes.is_empty() {
+            rules = reading.rules(document.get_ref(), shapes);
+        }
+        if reading.mistakes.is_empty() {
+            return Ok(Self { rules: rules.into_iter().map(Arc::new).collect(), shapes: shapes.into() });
+        }
+        reading.mistakes.sort_by_key(|(at, _)| *at);
+        let line =
+            |at: usize| text.as_bytes()[..at.min(text.len())].iter().filter(|&&b| b == b'\n').count() + 1;
+        let mistakes = reading.mistakes.into_iter().map(|(at, message)| Mistake {
+            file: file.to_owned(),
+            line: Some(line(at)),
+            message,
+        });
+        Err(RulesError(mistakes.collect()))
+    }
+}
+
+impl Rule {
+    /// On which side of its limit a value is too far.
+    pub fn direction(&self) -> Direction {
+        match &self.condition {
+            Condition::Threshold(threshold) => threshold.direction,
+            Condition::Baseline(baseline) => baseline.direction,
+            Condition::Burn(_) => Direction::Above,
+        }
+    }
+
+    /// The place of its KPI among those given.
+    pub fn kpi_place(&self) -> usize {
+        self.kpi_place
+    }
+
+    /// Length of its KPI's windows in ms.
+    pub fn size_ms(&self) -> i64 {
+        self.size_ms
+    }
+
+    /// From one window to the next, in ms.
+    pub fn slide_ms(&self) -> i64 {
+        self.slide_ms
+    }
+
+    /// For how long after a row its series can still say something without a further one: a
+    /// burn rate changes also when good windows fall out of it.
+    pub(crate) fn echo_ms(&self) -> i64 {
+        match &self.condition {
+            Condition::Burn(burn) => burn.windows.iter().map(|pair| pair.short_ms).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// How far apart values of a baseline are.
+    pub(crate) fn sample_ms(&self) -> i64 {
+        sample_ms(self.size_ms, self.slide_ms)
+    }
+
+    /// How long settled rows have to be kept.
+    pub(crate) fn memory_ms(&self) -> i64 {
+        match &self.condition {
+            Condition::Burn(burn) => burn.longest_ms(),
+            _ => 0,
+        }
+    }
+}
+
+/// Values of a baseline are so far apart that overlapping windows do not count several times, and
+/// that a state stays small.
+fn sample_ms(size_ms: i64, slide_ms: i64) -> i64 {
+    (size_ms.max(SAMPLE_MS_MIN) as u64).div_ceil(slide_ms as u64) as i64 * slide_ms
+}
+
+/// `; did you mean "x"?` if a known name is near, or else `; there are` all.
+pub(crate) fn hint<'a>(
+    name: &str,
+    there_are: &str,
+    known: impl IntoIterator<Item = &'a str> + Clone,
+) -> String {
+    let meant = did_you_mean(name, known.clone());
+    if !meant.is_empty() {
+        return meant;
+    }
+    let all: Vec<&str> = known.into_iter().collect();
+    format!("; {there_are} {}", if all.is_empty() { "none".to_owned() } else { all.join(", ") })
+}
+
+/// `; did you mean "x"?` if a known name is near.
+fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .min()
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .map(|(_, candidate)| format!("; did you mean \"{candidate}\"?"))
+        .unwrap_or_default()
+}
+
+pub(crate) fn is_identifier(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// What is read, and what was found to be wrong, by where it is.
+struct Reading<'a> {
+    text: &'a str,
+    mistakes: Vec<(usize, String)>,
+}
+
+type Table<'a> = DeTable<'a>;
+type Value<'a> = Spanned<DeValue<'a>>;
+
+const KEYS: [&str; 19] = [
+    "name",
+    "title",
+    "kpi",
+    "value",
+    "by",
+    "fire_above",
+    "fire_below",
+    "clear_below",
+    "clear_above",
+    "for",
+    "keep_firing_for",
+    "min_n",
+    "n",
+    "severity",
+    "group_by",
+    "runbook",
+    "series_max",
+    "baseline",
+    "burn",
+];
+const BASELINE_KEYS: [&str; 6] =
+    ["weeks", "deviations", "clear_deviations", "min_samples", "direction", "floor"];
+const BURN_KEYS: [&str; 4] = ["good", "total", "objective", "windows"];
+const WINDOW_KEYS: [&str; 3] = ["long", "short", "rate"];
+
+impl Reading<'_> {
+    fn mistake(&mut self, at: usize, message: impl Into<String>) {
+        self.mistakes.push((at, message.into()));
+    }
+
+    fn rules(&mut self, document: &Table<'_>, shapes: &[KpiShape]) -> Vec<Rule> {
+        self.known("the file", document, &["alert"]);
+        let Some(alerts) = document.get("alert") else {
+            return Vec::new();
+        };
+        let Some(alerts) = alerts.get_ref().as_array() else {
+            self.mistake(
+                alerts.span().start,
+                "expected [[alert]], found [alert]; a rule begins with [[alert]]",
+            );
+            return Vec::new();
+        };
+        let mut rules: Vec<Rule> = Vec::new();
+        let mut names: Vec<String> = Vec::new();
+        for alert in alerts {
+            let at = alert.span().start;
+            let Some(table) = alert.get_ref().as_table() else {
+                self.mistake(at, "a rule is a table; begin it with [[alert]]");
+                continue;
+            };
+            if let Some(value) = table.get("name")
+                && let Some(name) = value.get_ref().as_str()
+            {
+                if names.iter().any(|other| other == name) {
+                    self.mistake(
+                        value.span().start,
+                        format!("there is another rule named \"{name}\"; names tell alerts apart"),
+                    );
+                }
+                names.push(name.to_owned());
+            }
+            rules.extend(self.rule(at, table, shapes));
+        }
+        rules
+    }
+
+    fn rule(&mut self, at: usize, table: &Table<'_>, shapes: &[KpiShape]) -> Option<Rule> {
+        let before = self.mistakes.len();
+        self.known("a rule", table, &KEYS);
+        let name = self.required_text(at, table, "name", "a rule");
+        if let Some(name) = name.as_ref().filter(|name| !is_identifier(name)) {
+            self.mistake(
+                at_of(table, "name", at),
+                format!("\"{name}\" cannot be a name; use a-z, 0-9 and _, a letter first"),
+            );
+        }
+        let timing = Timing {
+            for_ms: self.duration(table, "for").unwrap_or(0),
+            keep_firing_for_ms: self.duration(table, "keep_firing_for").unwrap_or(0),
+        };
+        let severity = self.text(table, "severity").map_or(Some(Severity::Ticket), |text| {
+            let found = Severity::ALL.into_iter().find(|severity| severity.name() == text);
+            if found.is_none() {
+                let there = hint(&text, "there are", Severity::ALL.map(Severity::name));
+                self.mistake(at_of(table, "severity", at), format!("no severity \"{text}\"{there}"));
+            }
+            found
+        });
+        let min_n = self.whole(table, "min_n", 0, i64::MAX).unwrap_or(0);
+        let kpi = self.required_text(at, table, "kpi", "a rule");
+        let found = shapes.iter().enumerate().find(|(_, shape)| Some(&shape.name) == kpi.as_ref());
+        let condition = self.condition(at, table, found.map(|(_, shape)| shape));
+        // The rest is about the KPI, so that without one there is nothing to hold it against.
+        let kpi = kpi?;
+        let Some((kpi_place, shape)) = found else {
+            let there = hint(&kpi, "there are", shapes.iter().map(|shape| shape.name.as_str()));
+            self.mistake(at_of(table, "kpi", at), format!("no KPI \"{kpi}\"{there}"));
+            return None;
+        };
+        let by = self.by(at, table, shape);
+        let group_by = match self.texts(table, "group_by") {
+            Some(group) => {
+                for (name, at) in &group {
+                    if by.as_ref().is_some_and(|(by, _)| !by.contains(name)) {
+                        self.mistake(
+                            *at,
+                            format!("group_by has \"{name}\", which is not in by; it is a part of by"),
+                        );
+                    }
+                }
+                Some(group.into_iter().map(|(name, _)| name).collect())
+            }
+            None => by.as_ref().map(|(by, _)| by.clone()),
+        };
+        let (value, n) = self.columns(at, table, shape, &condition);
+        if let Some(Condition::Burn(burn)) = &condition {
+            self.burn_fits(table, burn, shape);
+        }
+        if matches!(condition, Some(Condition::Baseline(_)))
+            && shape.corrections_ms > SEASONAL_CORRECTIONS_MS_MAX
+        {
+            self.mistake(
+                at_of(table, "baseline", at),
+                format!(
+                    "KPI {kpi} takes corrections for {}; of last week's values those are known too late, so compare only KPIs with corrections up to 6 days",
+                    format_duration_ms(shape.corrections_ms)
+                ),
+            );
+        }
+        let series_max = match &condition {
+            Some(Condition::Threshold(_)) | None => 10_000,
+            // These remember more of each.
+            _ => 1_000,
+        };
+        let series_max = self.whole(table, "series_max", 1, 1_000_000).map_or(series_max, |max| max as usize);
+        let title = self.text(table, "title").unwrap_or_else(|| shape.title.clone());
+        let runbook = self.text(table, "runbook").unwrap_or_default();
+        if self.mistakes.len() > before {
+            return None;
+        }
+        let (by, grouped_by) = by?;
+        Some(Rule {
+            name: name?,
+            title,
+            kpi,
+            value: value?,
+            by,
+            condition: condition?,
+            for_ms: timing.for_ms,
+            keep_firing_for_ms: timing.keep_firing_for_ms,
+            min_n,
+            n: n?,
+            severity: severity?,
+            group_by: group_by?,
+            runbook,
+            series_max,
+            grouped_by,
+            kpi_place,
+            size_ms: shape.size_ms,
+            slide_ms: shape.slide_ms,
+            corrections_ms: shape.corrections_ms,
+        })
+    }
+
+    /// The keys of the rule's series, and `grouped_by` of its rows.
+    fn by(&mut self, at: usize, table: &Table<'_>, shape: &KpiShape) -> Option<(Vec<String>, String)> {
+        if table.get("by").is_none() {
+            self.mistake(
+                at,
+                "a rule needs by, the keys of its series; by = [] is one series over everything",
+            );
+            return None;
+        }
+        let named = self.texts(table, "by")?;
+        let mut by: Vec<String> = Vec::new();
+        for (name, at) in named {
+            if !shape.keys.contains(&name) {
+                let there = hint(&name, "it has", shape.keys.iter().map(String::as_str));
+                self.mistake(at, format!("KPI {} has no key \"{name}\"{there}", shape.name));
+                return None;
+            }
+            if by.contains(&name) {
+                self.mistake(at, format!("by has \"{name}\" twice"));
+                return None;
+            }
+            by.push(name);
+        }
+        let same = |set: &&Vec<String>| set.len() == by.len() && by.iter().all(|key| set.contains(key));
+        let Some(set) = shape.sets.iter().find(same) else {
+            let sets: Vec<String> = shape.sets.iter().map(|set| list(set)).collect();
+            self.mistake(
+                at_of(table, "by", at),
+                format!(
+                    "KPI {} is not grouped by {}; it is by {}; use one of those, or add the grouping set to the KPI",
+                    shape.name,
+                    list(&by),
+                    sets.join(", ")
+                ),
+            );
+            return None;
+        };
+        let grouped_by = set.join(",");
+        Some((by, grouped_by))
+    }
+
+    /// The names of the value and of n.
+    fn columns(
+        &mut self,
+        at: usize,
+        table: &Table<'_>,
+        shape: &KpiShape,
+        condition: &Option<Condition>,
+    ) -> (Option<String>, Option<String>) {
+        if let Some(Condition::Burn(burn)) = condition {
+            for key in ["value", "n"] {
+                if table.get(key).is_some() {
+                    self.mistake(
+                        at_of(table, key, at),
+                        format!("a burn rate is computed from good and total; leave out {key}"),
+                    );
+                }
+            }
+            return (Some("burn_rate".to_owned()), Some(burn.total.clone()));
+        }
+        if table.get("burn").is_some() {
+            return (None, None);
+        }
+        let value = self.required_text(at, table, "value", "a rule");
+        if let Some(value) = &value {
+            let at = at_of(table, "value", at);
+            match self.column(at, value, shape) {
+                Some(kind) if !kind.is_numeric() => {
+                    self.mistake(at, format!("{value} of KPI {} is no number", shape.name));
+                }
+                _ => {}
+            }
+        }
+        let n = match self.text(table, "n") {
+            Some(n) => {
+                let at = at_of(table, "n", at);
+                if self.column(at, &n, shape).is_some_and(|kind| !kind.is_integer()) {
+                    self.mistake(
+                        at,
+                        format!("n is {n}, which is no count: whole numbers say of how many a value is"),
+                    );
+                }
+                Some(n)
+            }
+            None => match shape.values.first() {
+                Some((first, kind)) if kind.is_integer() => Some(first.clone()),
+                _ => {
+                    self.mistake(
+                        at,
+                        format!("the first value of KPI {} is no count; say which column is n", shape.name),
+                    );
+                    None
+                }
+            },
+        };
+        (value, n)
+    }
+
+    /// The type of a value of the KPI.
+    fn column<'s>(&mut self, at: usize, name: &str, shape: &'s KpiShape) -> Option<&'s DataType> {
+        let found = shape.value_column(name).map(|(_, kind)| kind);
+        if found.is_none() {
+            let there = hint(name, "it has", shape.values.iter().map(|(name, _)| name.as_str()));
+            self.mistake(at, format!("KPI {} has no value \"{name}\"{there}", shape.name));
+        }
+        found
+    }
+
+    fn condition(&mut self, at: usize, table: &Table<'_>, shape: Option<&KpiShape>) -> Option<Condition> {
+        let given: Vec<&str> = ["fire_above", "fire_below", "baseline", "burn"]
+            .into_iter()
+            .filter(|key| table.get(*key).is_some())
+            .collect();
+        match given.as_slice() {
+            [] => {
+                self.mistake(
+                    at,
+                    "a rule needs one of fire_above, fire_below, [alert.baseline], [alert.burn], to say when it fires",
+                );
+                None
+            }
+            ["fire_above"] => {
+                self.threshold(table, Direction::Above, "fire_above", "clear_below", "clear_above")
+            }
+            ["fire_below"] => {
+                self.threshold(table, Direction::Below, "fire_below", "clear_above", "clear_below")
+            }
+            [one] => {
+                for key in ["clear_below", "clear_above"] {
+                    if table.get(key).is_some() {
+                        self.mistake(
+                            at_of(table, key, at),
+                            format!("{key} goes with fire_above or fire_below, not with {one}; leave it out"),
+                        );
+                    }
+                }
+                if *one == "baseline" { self.baseline(table, shape) } else { self.burn(table) }
+            }
+            several => {
+                self.mistake(
+                    at_of(table, several[1], at),
+                    format!("a rule fires for one reason, found {}; keep one", several.join(" and ")),
+                );
+                None
+            }
+        }
+    }
+
+    fn threshold(
+        &mut self,
+        table: &Table<'_>,
+        direction: Direction,
+        fire_key: &str,
+        clear_key: &str,
+        other_key: &str,
+    ) -> Option<Condition> {
+        if table.get(other_key).is_some() {
+            self.mistake(
+                at_of(table, other_key, 0),
+                format!("{other_key} does not go with {fire_key}; use {clear_key}"),
+            );
+        }
+        let clear = self.number(table, clear_key);
+        let fire = self.number(table, fire_key)?;
+        if let Some(clear) = clear.filter(|&clear| direction.is_beyond(clear, fire)) {
+            let side = if direction == Direction::Above { "at most" } else { "at least" };
+            self.mistake(
+                at_of(table, clear_key, 0),
+                format!("{clear_key} = {clear} is beyond {fire_key} = {fire}; it has to be {side} that"),
+            );
+        }
+        Some(Condition::Threshold(Threshold { direction, fire, clear }))
+    }
+
+    fn baseline(&mut self, table: &Table<'_>, shape: Option<&KpiShape>) -> Option<Condition> {
+        let value = table.get("baseline")?;
+        let Some(table) = value.get_ref().as_table() else {
+            self.mistake(value.span().start, "expected a table; begin it with [alert.baseline]");
+            return None;
+        };
+        let at = value.span().start;
+        self.known("[alert.baseline]", table, &BASELINE_KEYS);
+        let direction = match self.text(table, "direction").as_deref() {
+            None | Some("above") => Direction::Above,
+            Some("below") => Direction::Below,
+            Some(other) => {
+                self.mistake(
+                    at_of(table, "direction", at),
+                    format!("no direction \"{other}\"; there are above, below"),
+                );
+                Direction::Above
+            }
+        };
+        let weeks = self.whole(table, "weeks", 1, 8);
+        let deviations = self.number(table, "deviations").unwrap_or(4.0);
+        let clear_deviations = self.number(table, "clear_deviations");
+        let floor = self.number(table, "floor").unwrap_or(0.0);
+        for (key, wrong, allowed) in [
+            ("deviations", deviations <= 0.0, "more than 0"),
+            ("floor", floor < 0.0, "at least 0"),
+            ("clear_deviations", clear_deviations.is_some_and(|clear| clear < 0.0), "at least 0"),
+        ] {
+            if wrong {
+                self.mistake(at_of(table, key, at), format!("{key} has to be {allowed}"));
+            }
+        }
+        if clear_deviations.is_some_and(|clear| clear > deviations) {
+            self.mistake(
+                at_of(table, "clear_deviations", at),
+                "clear_deviations is more than deviations; it has to be at most that",
+            );
+        }
+        let weeks = weeks.unwrap_or(4);
+        let min_samples = match self.whole(table, "min_samples", 1, 100_000) {
+            Some(min) => min as usize,
+            // Half of what there can be.
+            None => (shape.map_or(1, |s| 3_600_000 / sample_ms(s.size_ms, s.slide_ms)).max(1) * weeks / 2)
+                .max(1) as usize,
+        };
+        Some(Condition::Baseline(Baseline {
+            direction,
+            weeks,
+            deviations,
+            clear_deviations,
+            min_samples,
+            floor,
+        }))
+    }
+
+    fn burn(&mut self, table: &Table<'_>) -> Option<Condition> {
+        let value = table.get("burn")?;
+        let at = value.span().start;
+        let Some(table) = value.get_ref().as_table() else {
+            self.mistake(at, "expected a table; begin it with [alert.burn]");
+            return None;
+        };
+        self.known("[alert.burn]", table, &BURN_KEYS);
+        let good = self.required_text(at, table, "good", "[alert.burn]");
+        let total = self.required_text(at, table, "total", "[alert.burn]");
+        let objective = self.number(table, "objective");
+        match objective {
+            None if table.get("objective").is_none() => {
+                self.mistake(at, "[alert.burn] needs objective, the share that should be good");
+            }
+            Some(objective) if !(0.0..1.0).contains(&objective) || objective <= 0.0 => {
+                self.mistake(
+                    at_of(table, "objective", at),
+                    format!("objective = {objective} is no share between 0 and 1, such as 0.8"),
+                );
+            }
+            _ => {}
+        }
+        let Some(list) = table.get("windows") else {
+            self.mistake(at, "[alert.burn] needs windows = [{ long = \"1h\", short = \"5m\", rate = 2.0 }]");
+            return None;
+        };
+        let Some(pairs) = list.get_ref().as_array().filter(|pairs| !pairs.is_empty()) else {
+            self.mistake(
+                list.span().start,
+                "expected a list of { long = \"1h\", short = \"5m\", rate = 2.0 }",
+            );
+            return None;
+        };
+        let mut windows = Vec::new();
+        for pair in pairs {
+            let at = pair.span().start;
+            let Some(table) = pair.get_ref().as_table() else {
+                self.mistake(at, "expected { long = \"1h\", short = \"5m\", rate = 2.0 }");
+                continue;
+            };
+            self.known("a pair of windows", table, &WINDOW_KEYS);
+            for key in WINDOW_KEYS {
+                if table.get(key).is_none() {
+                    self.mistake(at, format!("a pair of windows needs {key}"));
+                }
+            }
+            let (long, short) = (self.duration(table, "long"), self.duration(table, "short"));
+            let rate = self.number(table, "rate");
+            if rate.is_some_and(|rate| rate <= 0.0) {
+                self.mistake(at_of(table, "rate", at), "rate has to be more than 0");
+            }
+            if let (Some(long_ms), Some(short_ms), Some(rate)) = (long, short, rate) {
+                if short_ms > long_ms {
+                    self.mistake(at_of(table, "short", at), "short is longer than long");
+                }
+                windows.push(BurnWindow { long_ms, short_ms, rate });
+            }
+        }
+        Some(Condition::Burn(Burn { good: good?, total: total?, objective: objective?, windows }))
+    }
+
+    /// Whether the KPI has what a burn rate is computed from.
+    fn burn_fits(&mut self, table: &Table<'_>, burn: &Burn, shape: &KpiShape) {
+        let at = at_of(table, "burn", 0);
+        let inner = table.get("burn").and_then(|burn| burn.get_ref().as_table());
+        let at_key = |key: &str| inner.map_or(at, |inner| at_of(inner, key, at));
+        for (key, name) in [("good", &burn.good), ("total", &burn.total)] {
+            if self.column(at_key(key), name, shape).is_some_and(|kind| !kind.is_integer()) {
+                self.mistake(at_key(key), format!("{key} is {name}, which is no count"));
+            }
+        }
+        if shape.size_ms % shape.slide_ms != 0 {
+            self.mistake(
+                at,
+                format!(
+                    "windows of KPI {} cannot be laid end to end, as a burn rate does: {} is no multiple of the slide {}",
+                    shape.name,
+                    format_duration_ms(shape.size_ms),
+                    format_duration_ms(shape.slide_ms)
+                ),
+            );
+        }
+        for pair in &burn.windows {
+            for (key, ms) in [("long", pair.long_ms), ("short", pair.short_ms)] {
+                if ms == 0 || ms % shape.size_ms != 0 {
+                    self.mistake(
+                        at_key("windows"),
+                        format!(
+                            "{key} = {} is no multiple of {}, which is the window of KPI {}",
+                            format_duration_ms(ms),
+                            format_duration_ms(shape.size_ms),
+                            shape.name
+                        ),
+                    );
+                }
+            }
+        }
+        if burn.longest_ms() / shape.slide_ms > BURN_POINTS_MAX {
+            self.mistake(
+                at_key("windows"),
+                format!(
+                    "long = {} has more than {BURN_POINTS_MAX} windows of KPI {}; make it shorter",
+                    format_duration_ms(burn.longest_ms()),
+                    shape.name
+                ),
+            );
+        }
+    }
+
+    /// Refuses keys that are not known.
+    fn known(&mut self, what: &str, table: &Table<'_>, known: &[&str]) {
+        for (key, _) in table.iter() {
+            let name: &str = key.get_ref();
+            if !known.contains(&name) {
+                let there = hint(name, "there are", known.iter().copied());
+                self.mistake(key.span().start, format!("{what} has no key \"{name}\"{there}"));
+            }
+        }
+    }
+
+    fn required_text(&mut self, at: usize, table: &Table<'_>, key: &str, what: &str) -> Option<String> {
+        if table.get(key).is_none() {
+            self.mistake(at, format!("{what} needs {key}"));
+        }
+        self.text(table, key)
+    }
+
+    fn text(&mut self, table: &Table<'_>, key: &str) -> Option<String> {
+        let value = table.get(key)?;
+        match value.get_ref().as_str() {
+            Some(text) => Some(text.to_owned()),
+            None => self.mistyped(key, value, "a text in quotes"),
+        }
+    }
+
+    /// A list of texts, each with its place.
+    fn texts(&mut self, table: &Table<'_>, key: &str) -> Option<Vec<(String, usize)>> {
+        let value = table.get(key)?;
+        let texts = value.get_ref().as_array().and_then(|list| {
+            list.iter()
+                .map(|text| text.get_ref().as_str().map(|name| (name.to_owned(), text.span().start)))
+                .collect::<Option<Vec<_>>>()
+        });
+        match texts {
+            Some(texts) => Some(texts),
+            None => self.mistyped(key, value, "a list of names, such as [\"shop\"]"),
+        }
+    }
+
+    fn number(&mut self, table: &Table<'_>, key: &str) -> Option<f64> {
+        let value = table.get(key)?;
+        let number = match value.get_ref() {
+            DeValue::Integer(whole) => whole_of(whole).map(|whole| whole as f64),
+            DeValue::Float(float) => float.as_str().parse().ok(),
+            _ => None,
+        };
+        match number.filter(|number: &f64| number.is_finite()) {
+            Some(number) => Some(number),
+            None => self.mistyped(key, value, "a number"),
+        }
+    }
+
+    fn whole(&mut self, table: &Table<'_>, key: &str, min: i64, max: i64) -> Option<i64> {
+        let value = table.get(key)?;
+        let number = match value.get_ref() {
+            DeValue::Integer(whole) => whole_of(whole).filter(|number| (min..=max).contains(number)),
+            _ => None,
+        };
+        match number {
+            Some(number) => Some(number),
+            None if max == i64::MAX => {
+                self.mistyped(key, value, &format!("a whole number of at least {min}"))
+            }
+            None => self.mistyped(key, value, &format!("a whole number from {min} to {max}")),
+        }
+    }
+
+    fn duration(&mut self, table: &Table<'_>, key: &str) -> Option<i64> {
+        let value = table.get(key)?;
+        match value.get_ref().as_str().and_then(parse_duration_ms).filter(|&ms| ms <= DURATION_MS_MAX) {
+            Some(ms) => Some(ms),
+            None => self.mistyped(key, value, "a duration such as \"5m\", at most \"31d\""),
+        }
+    }
+
+    fn mistyped<T>(&mut self, key: &str, value: &Value<'_>, expected: &str) -> Option<T> {
+        let found = self.text.get(value.span()).unwrap_or_default().lines().next().unwrap_or_default();
+        self.mistake(value.span().start, format!("{key}: expected {expected}, found {found}"));
+        None
+    }
+}
+
+struct Timing {
+    for_ms: i64,
+    keep_firing_for_ms: i64,
+}
+
+fn whole_of(whole: &toml::de::DeInteger<'_>) -> Option<i64> {
+    i64::from_str_radix(whole.as_str(), whole.radix()).ok()
+}
+
+/// Where the value of a key is, or else `at`.
+fn at_of(table: &Table<'_>, key: &str, at: usize) -> usize {
+    table.get(key).map_or(at, |value| value.span().start)
+}
+
+/// `(shop, skill)`.
+fn list(names: &[String]) -> String {
+    format!("({})", names.join(", "))
+}
