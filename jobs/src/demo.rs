@@ -11,7 +11,7 @@ use headsup_sources::simulate::{self, Incident, IncidentKind, Simulator};
 
 use crate::import::Appender;
 use crate::run::{TOPICS, make_topics, stop_on_signal, summary};
-use crate::{Failure, Place, kpis};
+use crate::{Failure, Place, kpis, rules};
 
 /// Play a simulated day faster than it passed: simulator, log, KPIs, live page.
 /// In the second hour of the day shift the handle time of one skill rises above
@@ -84,6 +84,7 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let job = Job {
         role: headsup_runtime::Role::All,
         config: Config { store_flush_ms: 5_000, ..config },
+        alerts: rules::load(None, None, &kpis)?,
         kpis,
         data: place.data.clone(),
         from_start: true,

@@ -12,6 +12,7 @@ mod merge;
 mod output;
 mod quarantine;
 mod recompute;
+mod rules;
 mod run;
 mod simulate;
 mod sql;

@@ -6,7 +6,7 @@ use clap::Args;
 use headsup_runtime::{Input, Job, PARTIALS, Role};
 
 use crate::run::{execute, make_topic, make_topics, partitions};
-use crate::{Failure, Place, kpis};
+use crate::{Failure, Place, kpis, rules};
 
 #[derive(Debug, Args)]
 pub struct MergeArgs {
@@ -22,6 +22,10 @@ pub struct MergeArgs {
     /// The folder of KPI files that the shares compute, instead of those built in
     #[arg(long, value_name = "DIR")]
     kpis: Option<PathBuf>,
+    /// Rules of alerts instead of those built in; by default alerts.toml in the folder of
+    /// --kpis, if it is there
+    #[arg(long, value_name = "FILE")]
+    alerts: Option<PathBuf>,
     /// Serve the page and /metrics even with --until-end, where they are off
     #[arg(long)]
     serve: bool,
@@ -36,6 +40,7 @@ pub fn merge(args: &MergeArgs) -> Result<(), Failure> {
     let job = Job {
         role: Role::Merge,
         config,
+        alerts: rules::load(args.alerts.as_deref(), args.kpis.as_deref(), &kpis)?,
         kpis,
         data: args.place.data.clone(),
         from_start: args.from_start,

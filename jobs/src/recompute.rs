@@ -4,7 +4,7 @@ use clap::Args;
 use headsup_runtime::{Healed, Job, Range, Role, heal};
 
 use crate::output::{self, thousands};
-use crate::{Failure, Place, kpis};
+use crate::{Failure, Place, kpis, rules};
 
 #[derive(Debug, Args)]
 pub struct RecomputeArgs {
@@ -38,9 +38,11 @@ pub fn recompute(args: &RecomputeArgs) -> Result<(), Failure> {
     }
     let log = args.place.log()?;
     let config = args.place.config()?;
+    let kpis = kpis::load(args.kpis.as_deref(), &config.kpis)?;
     let job = Job {
         role: Role::All,
-        kpis: kpis::load(args.kpis.as_deref(), &config.kpis)?,
+        alerts: rules::load(None, args.kpis.as_deref(), &kpis)?,
+        kpis,
         config,
         data: args.place.data.clone(),
         from_start: false,

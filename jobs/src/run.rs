@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 use headsup_connectors::EventLog;
 use headsup_kpi::Share;
-use headsup_runtime::{Board, Input, Job, KPIS, PARTIALS, QUARANTINE, Report, Role};
+use headsup_runtime::{ALERTS, Board, Input, Job, KPIS, PARTIALS, QUARANTINE, Report, Role};
 
 use crate::output::{Progress, thousands};
-use crate::{Failure, Place, kpis};
+use crate::{Failure, Place, kpis, rules};
 
 /// The topics that the pipeline reads.
 pub const TOPICS: [&str; 2] = ["conversations", "orders"];
@@ -49,6 +49,10 @@ pub struct RunArgs {
     /// Do not store facts, only KPIs
     #[arg(long)]
     no_facts: bool,
+    /// Rules of alerts instead of those built in; by default alerts.toml in the folder of
+    /// --kpis, if it is there
+    #[arg(long, value_name = "FILE")]
+    alerts: Option<PathBuf>,
     /// Serve the page and /metrics even with --until-end, where they are off
     #[arg(long)]
     serve: bool,
@@ -74,6 +78,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let mut job = Job {
         role: Role::All,
         config,
+        alerts: rules::load(args.alerts.as_deref(), args.kpis.as_deref(), &kpis)?,
         kpis,
         data: args.place.data.clone(),
         from_start: args.from_start,
@@ -210,7 +215,7 @@ pub fn stop_on_signal() -> Result<Arc<AtomicBool>, Failure> {
 
 /// Makes the topics that are read and written, where they are missing.
 pub fn make_topics(log: &dyn EventLog, partitions: u32) -> Result<(), Failure> {
-    for topic in TOPICS.into_iter().chain([KPIS, QUARANTINE]) {
+    for topic in TOPICS.into_iter().chain([KPIS, ALERTS, QUARANTINE]) {
         make_topic(log, topic, partitions)?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::change::Change;
+use crate::change::{Alert, Change};
 use crate::contributors::{Contributor, Fine, SavedRows};
 use crate::is_time;
 use crate::reading::Point;
@@ -32,12 +32,14 @@ pub struct Alerts {
 /// conversations.
 pub trait Explain {
     /// Of a series, which has these values of the keys in the rule's `by`, in the window
-    /// [start, end) in ms: what contributed, and the ids of conversations.
+    /// [start, end) in ms, by what was known at the tick `now_ms`: what contributed, and the ids of
+    /// conversations.
     fn explain(
         &mut self,
         rule: &Rule,
         key: &[String],
         window_ms: (i64, i64),
+        now_ms: i64,
     ) -> (Vec<Contributor>, Vec<String>);
 }
 
@@ -46,7 +48,7 @@ pub trait Explain {
 pub struct Unexplained;
 
 impl Explain for Unexplained {
-    fn explain(&mut self, _: &Rule, _: &[String], _: (i64, i64)) -> (Vec<Contributor>, Vec<String>) {
+    fn explain(&mut self, _: &Rule, _: &[String], _: (i64, i64), _: i64) -> (Vec<Contributor>, Vec<String>) {
         (Vec::new(), Vec::new())
     }
 }
@@ -250,6 +252,14 @@ impl Alerts {
         self.rules.iter().map(|state| &state.rule)
     }
 
+    /// The alerts that fire, as they were said last.
+    pub fn firing(&self) -> impl Iterator<Item = (&Arc<Rule>, &Alert)> {
+        self.rules.iter().flat_map(|state| {
+            let alerts = state.series.iter().flat_map(Series::firing);
+            alerts.map(|alert| (&state.rule, alert))
+        })
+    }
+
     /// Series that are remembered, per rule.
     pub fn series(&self) -> impl Iterator<Item = (&Arc<Rule>, usize)> {
         self.rules.iter().map(|state| (&state.rule, state.series.len()))
@@ -441,7 +451,7 @@ impl RuleState {
         let fine = fine.iter().find(|fine| fine.kpi_place == rule.kpi_place);
         let mut fill = |key: &[String], end_ms: i64, limit: f64| {
             let parts = fine.and_then(|fine| fine.contributors(&rule, key, end_ms, limit));
-            let (more, worst) = explain.explain(&rule, key, (end_ms - rule.size_ms, end_ms));
+            let (more, worst) = explain.explain(&rule, key, (end_ms - rule.size_ms, end_ms), now_ms);
             if parts.is_none() && more.is_empty() && worst.is_empty() {
                 return None;
             }

@@ -99,6 +99,11 @@ impl Series {
         Put::New
     }
 
+    /// The alerts that fire, as they were said last.
+    pub fn firing(&self) -> impl Iterator<Item = &Alert> {
+        self.said.iter().filter(|alert| alert.state == State::Firing)
+    }
+
     /// Whether forgetting it changes nothing.
     pub fn is_idle(&self) -> bool {
         self.tip == Life::Idle

@@ -17,6 +17,8 @@ pub struct KpiShape {
     pub size_ms: i64,
     /// From one window to the next, in ms.
     pub slide_ms: i64,
+    /// How long after the Unix epoch a window begins, in ms, less than the slide.
+    pub offset_ms: i64,
     /// How long after its end a window takes late facts, in ms.
     pub corrections_ms: i64,
 }
@@ -43,6 +45,7 @@ impl KpiShape {
             values: (keys_end..values_end).map(|p| (name_of(p), fields[p].data_type().clone())).collect(),
             size_ms: 0,
             slide_ms: 0,
+            offset_ms: 0,
             corrections_ms: 0,
         }
     }
@@ -65,6 +68,7 @@ impl KpiShape {
 
     /// The last end of a window that is not after `ms`.
     pub(crate) fn last_end(&self, ms: i64) -> i64 {
-        ms.saturating_sub(ms.saturating_sub(self.size_ms).rem_euclid(self.slide_ms))
+        let since = ms.saturating_sub(self.size_ms).saturating_sub(self.offset_ms);
+        ms.saturating_sub(since.rem_euclid(self.slide_ms))
     }
 }

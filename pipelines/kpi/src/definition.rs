@@ -181,6 +181,12 @@ impl Kpi {
         })
     }
 
+    /// The names of the keys of each grouping set, as in `grouped_by`.
+    pub fn sets(&self) -> Vec<Vec<String>> {
+        let names = |set: &Vec<usize>| set.iter().map(|&key| self.keys[key].name.clone()).collect();
+        self.sets.iter().map(names).collect()
+    }
+
     /// Every how many ms of event time it has something to do at most: a divisor
     /// of all times at which its windows show something.
     pub fn tick_ms(&self) -> i64 {

@@ -10,6 +10,7 @@
 
 mod calendar;
 mod definition;
+mod details;
 mod engine;
 mod functions;
 mod gather;
@@ -21,6 +22,7 @@ mod ticks;
 
 pub use calendar::{Calendar, Schedule};
 pub use definition::{Kpi, KpiError, Parameter, Settings};
+pub use details::{Details, Part};
 pub use engine::KpiWindows;
 pub use functions::register;
 pub use merge::{Merge, Merged, Progress, Share, ShareRecord, ShareSays};

@@ -319,7 +319,12 @@ impl Pipeline {
             let (saved, rest) = postcard::take_from_bytes::<Saved<SavedContacts>>(bytes)?;
             (saved, postcard::from_bytes(rest)?)
         };
-        if saved.partitions.len() != self.partitions.len() || saved.windows.len() != self.windows.len() {
+        // Before format 3 there were none but KPIs, which come first.
+        let windows = if format < 3 { saved.windows.len() } else { self.windows.len() };
+        if saved.partitions.len() != self.partitions.len()
+            || saved.windows.len() != windows
+            || windows > self.windows.len()
+        {
             return Err("a state of other partitions or KPIs".into());
         }
         if !saved.is_whole(&self.config.contacts, self.grid_ms, self.queue.is_some()) {

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use std::{cmp::Reverse, env, error::Error, fs, thread};
 
 use crossbeam_channel::bounded;
+use headsup_alerts::Rules;
 use headsup_connectors::{EmbeddedLog, EmbeddedOptions, EventLog, RealDisk, Record};
 use headsup_events::Chunk;
 use headsup_kpi::Kpi;
@@ -153,6 +154,11 @@ fn job(folder: &Path) -> Result<Job, Box<dyn Error>> {
     Ok(Job {
         role: Role::All,
         config: Config::default(),
+        alerts: Rules::parse(
+            "alerts.toml",
+            include_str!("../../../sql/alerts.toml"),
+            &headsup_runtime::shapes(&kpis),
+        )?,
         kpis,
         data: folder.to_owned(),
         from_start: false,

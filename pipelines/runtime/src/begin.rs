@@ -9,7 +9,7 @@ use crate::board::Board;
 use crate::checkpoint::Checkpoint;
 use crate::core::{Core, Role};
 use crate::heal;
-use crate::publish::{KPIS, PARTIALS, Publisher, QUARANTINE};
+use crate::publish::{ALERTS, KPIS, PARTIALS, Publisher, QUARANTINE};
 use crate::resume::{self, Snapshot, TABLES};
 use crate::run::{Job, RunError};
 use crate::write::{Write, Writer};
@@ -81,6 +81,7 @@ pub fn begin(
         &job.role,
         &job.config,
         &job.kpis,
+        &job.alerts,
         partitions.len(),
         claim.generation(),
         resume::hash(&definitions),
@@ -95,9 +96,9 @@ pub fn begin(
         core.look_ahead((0..partitions.len()).map(reader).collect::<Result<_, _>>()?)?;
     }
     let topics: &[&str] = match job.role {
-        Role::All => &[KPIS, QUARANTINE],
+        Role::All => &[KPIS, ALERTS, QUARANTINE],
         Role::Share(_) => &[PARTIALS, QUARANTINE],
-        Role::Merge => &[KPIS, QUARANTINE],
+        Role::Merge => &[KPIS, ALERTS, QUARANTINE],
     };
     let topics: Vec<&str> = topics.iter().copied().filter(|topic| job.publishes(topic)).collect();
     let outputs = checkpoint.as_ref().and_then(|checkpoint| checkpoint.outputs.as_ref());

@@ -2,12 +2,13 @@
 //! pipeline. The runner writes it, the page, the metrics and the terminal read it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use headsup_alerts::{Alert, Change, Rule, State as AlertState};
 use headsup_kpi::Kpi;
 use headsup_stream::Accounting;
 
@@ -48,6 +49,8 @@ pub struct State {
     /// How long the operators stood still for checkpoints: count, sum and the longest, in
     /// seconds.
     pub checkpoint_stalls: Stalls,
+    /// What fires, and what has become of alerts.
+    pub alerts: AlertBoard,
     /// The sink ClickHouse, if there is one.
     pub sink: Option<Sink>,
     /// Whether the input has been drained.
@@ -80,6 +83,36 @@ impl Stalls {
         self.count += 1;
         self.sum += seconds;
         self.max = self.max.max(seconds);
+    }
+}
+
+/// Alerts.
+#[derive(Debug, Default, Clone)]
+pub struct AlertBoard {
+    /// Those that fire, by id.
+    pub firing: BTreeMap<String, (Arc<Rule>, Alert)>,
+    /// The last changes, the newest first.
+    pub recent: VecDeque<Change>,
+    /// How many changes, by rule and kind.
+    pub counts: BTreeMap<(String, &'static str), u64>,
+}
+
+/// Changes of alerts that are shown.
+const CHANGES_MAX: usize = 50;
+
+impl AlertBoard {
+    /// Takes in what has become of an alert.
+    pub fn take(&mut self, change: &Change) {
+        let Change { rule, alert, kind, .. } = change;
+        match alert.state {
+            AlertState::Firing => {
+                self.firing.insert(alert.id.clone(), (rule.clone(), alert.clone()));
+            }
+            _ => drop(self.firing.remove(&alert.id)),
+        }
+        *self.counts.entry((rule.name.clone(), kind.name())).or_default() += 1;
+        self.recent.push_front(change.clone());
+        self.recent.truncate(CHANGES_MAX);
     }
 }
 
@@ -152,7 +185,7 @@ pub struct PartitionBoard {
 
 impl Board {
     /// An empty board for these KPIs, each with at most `series_max` series.
-    pub fn new(kpis: &[std::sync::Arc<Kpi>], series_max: usize) -> Self {
+    pub fn new(kpis: &[Arc<Kpi>], series_max: usize) -> Self {
         let board = Self::default();
         board.update(|state| {
             state.kpis = kpis.iter().map(|kpi| KpiBoard::new(kpi, series_max)).collect();

@@ -98,7 +98,7 @@ impl Default for Config {
             kpis: Settings::default(),
             log_url: String::new(),
             log_partitions: 4,
-            publish_topics: vec!["kpis".to_owned(), "quarantine".to_owned()],
+            publish_topics: ["kpis", "alerts", "quarantine"].map(str::to_owned).to_vec(),
             store_tables: Table::ALL.to_vec(),
             store_flush_ms: 30_000,
             http_listen: "127.0.0.1:8787".to_owned(),
@@ -355,10 +355,10 @@ const KEYS: &[Key] = &[
     Key {
         section: "log",
         name: "publish",
-        default: "[\"kpis\", \"quarantine\"]",
-        doc: "Topics that a run over the log writes: every row of the KPIs with its revision, and what was set aside. [] writes none.",
+        default: "[\"kpis\", \"alerts\", \"quarantine\"]",
+        doc: "Topics that a run over the log writes: every row of the KPIs with its revision, what becomes of alerts, and what was set aside. [] writes none.",
         set: |config, value| {
-            let known = [crate::publish::KPIS, crate::publish::QUARANTINE];
+            let known = [crate::publish::KPIS, crate::publish::ALERTS, crate::publish::QUARANTINE];
             let topics =
                 value.as_array().map(|list| list.iter().map(|topic| topic.as_str()).collect::<Vec<_>>());
             let known = |topic: &&str| known.contains(topic);
@@ -366,7 +366,7 @@ const KEYS: &[Key] = &[
                 Some(topics) if topics.iter().all(|topic| topic.as_ref().is_some_and(known)) => {
                     topics.into_iter().flatten().map(str::to_owned).collect()
                 }
-                _ => return Err("expected a list out of \"kpis\", \"quarantine\"".to_owned()),
+                _ => return Err("expected a list out of \"kpis\", \"alerts\", \"quarantine\"".to_owned()),
             };
             Ok(())
         },

@@ -7,12 +7,16 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use headsup_alerts::{Alert, Change, Rule, Rules};
 use headsup_connectors::Reader;
 use headsup_events::{Chunk, Decoded, Decoder, Limits, Quarantined, Reason};
 use headsup_kpi::{Kpi, KpiPartials, KpiWindows, Merge, Merged, Share, ShareRecord, ShareSays, tick_of};
-use headsup_operators::{Copied, Output, Pipeline, PipelineConfig, Profile, Windows, WindowsError, pack};
+use headsup_operators::{
+    Bytes, Copied, Output, Pipeline, PipelineConfig, Profile, Windows, WindowsError, pack,
+};
 use headsup_stream::Accounting;
 
+use crate::alerting::Alerting;
 use crate::config::Config;
 use crate::run::RunError;
 
@@ -99,6 +103,8 @@ fn decode_shares(chunk: &Chunk) -> Batch {
 /// What comes out.
 #[derive(Debug, Default)]
 pub struct Produced {
+    /// What has become of alerts.
+    pub alerts: Vec<Change>,
     /// Facts, and rows of KPIs.
     pub output: Output,
     /// What a share says.
@@ -108,7 +114,8 @@ pub struct Produced {
 impl Produced {
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
-        self.output.facts.is_empty() && self.output.rows.is_empty() && self.says.is_empty()
+        let Self { alerts, output, says } = self;
+        alerts.is_empty() && output.facts.is_empty() && output.rows.is_empty() && says.is_empty()
     }
 }
 
@@ -116,6 +123,10 @@ impl Produced {
 pub struct Core {
     kind: Kind,
     kpis: Vec<Arc<Kpi>>,
+    /// A share has none.
+    alerting: Option<(Alerting, Rules)>,
+    /// Which rules were others in the checkpoint, so that alerts began anew.
+    other_rules: Option<String>,
 }
 
 enum Kind {
@@ -130,11 +141,12 @@ const PART_ROWS: usize = 1_024;
 
 impl Core {
     /// A run that has seen nothing, over so many partitions. `generation` is that of its
-    /// tables, `definitions` a hash of what decides the result.
+    /// tables, `definitions` a hash of what decides the result, `rules` what KPIs are held against.
     pub fn new(
         role: &Role,
         config: &Config,
         kpis: &[Arc<Kpi>],
+        rules: &Rules,
         partitions: usize,
         generation: u64,
         definitions: u64,
@@ -156,10 +168,14 @@ impl Core {
             };
             Pipeline::new(config, windows)
         };
+        let alerting = Alerting::new(rules, kpis);
         let kind = match role {
             Role::All => {
                 let windows = |kpi: &Arc<Kpi>| Box::new(KpiWindows::new(kpi.clone())) as Box<dyn Windows>;
-                Kind::All(pipeline(kpis.iter().map(windows).collect()))
+                let mut all: Vec<Box<dyn Windows>> = kpis.iter().map(windows).collect();
+                // Without rows, so the others' places stay.
+                all.push(Box::new(alerting.details()));
+                Kind::All(pipeline(all))
             }
             Role::Share(share) => {
                 let windows = |kpi: &Arc<Kpi>| Box::new(KpiPartials::new(kpi.clone())) as Box<dyn Windows>;
@@ -171,7 +187,8 @@ impl Core {
                 partitions: vec![Accounting::default(); partitions],
             },
         };
-        Self { kind, kpis: kpis.to_vec() }
+        let alerting = (!matches!(role, Role::Share(_))).then(|| (alerting, rules.clone()));
+        Self { kind, kpis: kpis.to_vec(), alerting, other_rules: None }
     }
 
     fn pipeline(&self) -> Option<&Pipeline> {
@@ -250,10 +267,19 @@ impl Core {
     ///
     /// # Errors
     /// A KPI's expression that cannot be evaluated.
-    pub fn advance(&mut self) -> Result<Produced, WindowsError> {
+    pub fn advance(&mut self) -> Result<Produced, RunError> {
+        let mut produced = self.produce().map_err(RunError::Kpi)?;
+        let watermark_ms = self.watermark_ms();
+        if let (Some((alerting, _)), Some(until_ms)) = (&mut self.alerting, watermark_ms) {
+            produced.alerts = alerting.advance(&produced.output.rows, until_ms)?;
+        }
+        Ok(produced)
+    }
+
+    fn produce(&mut self) -> Result<Produced, WindowsError> {
         match &mut self.kind {
-            Kind::All(pipeline) => Ok(Produced { output: pipeline.advance()?, says: Vec::new() }),
-            Kind::Merge { merge, .. } => Ok(Produced { output: merge.advance()?, says: Vec::new() }),
+            Kind::All(pipeline) => Ok(Produced { output: pipeline.advance()?, ..Produced::default() }),
+            Kind::Merge { merge, .. } => Ok(Produced { output: merge.advance()?, ..Produced::default() }),
             Kind::Share { pipeline, share, generation, definitions, done_ms } => {
                 let mut output = pipeline.advance()?;
                 let say = |what| ShareRecord {
@@ -280,7 +306,7 @@ impl Core {
                     *done_ms = now_ms;
                     says.extend(now_ms.map(|ms| say(ShareSays::Done(ms))));
                 }
-                Ok(Produced { output, says })
+                Ok(Produced { output, says, alerts: Vec::new() })
             }
         }
     }
@@ -291,13 +317,15 @@ impl Core {
     /// # Errors
     /// A state that cannot be packed.
     pub fn save(&mut self) -> Result<Copied, WindowsError> {
-        match &mut self.kind {
-            Kind::All(pipeline) | Kind::Share { pipeline, .. } => Ok(pipeline.save()),
+        let kind = match &mut self.kind {
+            Kind::All(pipeline) | Kind::Share { pipeline, .. } => pipeline.save(),
             Kind::Merge { merge, partitions } => {
                 let (merge, partitions) = (merge.save()?, partitions.clone());
-                Ok(Copied::new(move || Ok(postcard::to_stdvec(&(merge, partitions))?)))
+                Copied::new(move || Ok(postcard::to_stdvec(&(merge, partitions))?))
             }
-        }
+        };
+        let alerts = self.alerting.as_ref().map(|(alerting, _)| alerting.save()).transpose()?;
+        Ok(Copied::new(move || Ok(postcard::to_stdvec(&(Bytes(kind.pack()?), alerts.map(Bytes)))?)))
     }
 
     /// Goes on from a saved state of the same role, configuration and KPIs, in a checkpoint of
@@ -306,6 +334,18 @@ impl Core {
     /// # Errors
     /// Bytes of something else.
     pub fn restore(&mut self, bytes: &[u8], format: u32) -> Result<(), WindowsError> {
+        if format < 3 {
+            return self.restore_kind(bytes, format);
+        }
+        let (kind, alerts): (Bytes, Option<Bytes>) = postcard::from_bytes(bytes)?;
+        self.restore_kind(&kind.0, format)?;
+        if let (Some((alerting, rules)), Some(alerts)) = (&mut self.alerting, alerts) {
+            self.other_rules = alerting.restore(&alerts.0, rules)?;
+        }
+        Ok(())
+    }
+
+    fn restore_kind(&mut self, bytes: &[u8], format: u32) -> Result<(), WindowsError> {
         match &mut self.kind {
             Kind::All(pipeline) => pipeline.restore(bytes, format),
             Kind::Share { pipeline, done_ms, .. } => {
@@ -322,6 +362,17 @@ impl Core {
                 merge.restore(&saved)
             }
         }
+    }
+
+    /// The alerts that fire, as they were said last.
+    pub fn firing(&self) -> impl Iterator<Item = (&Arc<Rule>, &Alert)> {
+        self.alerting.iter().flat_map(|(alerting, _)| alerting.firing())
+    }
+
+    /// Which rules of alerts were others in the checkpoint that it goes on from, if so: then
+    /// alerts began anew.
+    pub fn other_rules(&self) -> Option<&str> {
+        self.other_rules.as_deref()
     }
 
     /// Up to which time, in ms, everything is known; `i64::MAX` at the end.

@@ -13,6 +13,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::get;
 use futures_util::stream;
+use headsup_alerts::{Alert, Rule};
 use headsup_stream::Accounting;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -100,6 +101,29 @@ async fn events(Shared(board): Shared<Arc<Board>>) -> impl IntoResponse {
     Sse::new(changes).keep_alive(KeepAlive::default())
 }
 
+fn alert_json(rule: &Rule, alert: &Alert) -> Value {
+    json!({
+        "id": alert.id,
+        "name": rule.name,
+        "title": rule.title,
+        "severity": rule.severity.name(),
+        "kpi": rule.kpi,
+        "metric": rule.value,
+        "by": rule.by,
+        "key": alert.key,
+        "value": alert.episode.value,
+        "latest": alert.latest,
+        "peak": alert.episode.peak,
+        "limit": alert.episode.limit,
+        "n": alert.episode.n,
+        "started_ms": alert.episode.started_ms,
+        "resolved_ms": alert.episode.resolved_ms,
+        "contributors": alert.contributors,
+        "worst": alert.worst,
+        "runbook": rule.runbook,
+    })
+}
+
 /// What the page shows, as JSON.
 fn snapshot(board: &Board) -> Value {
     board.read_series(|state| {
@@ -115,6 +139,12 @@ fn snapshot(board: &Board) -> Value {
             "events": {"read": total.read, "pending": total.pending(), "outcomes": outcomes},
             "behind": state.partitions.iter().filter_map(|partition| partition.behind).sum::<u64>(),
             "quarantined": state.quarantined,
+            "alerts": state.alerts.firing.values().map(|(rule, alert)| alert_json(rule, alert)).collect::<Vec<_>>(),
+            "alert_changes": state.alerts.recent.iter().map(|change| json!({
+                "kind": change.kind.name(),
+                "at_ms": change.at_ms,
+                "alert": alert_json(&change.rule, &change.alert),
+            })).collect::<Vec<_>>(),
             "kpis": state.kpis.iter().map(|kpi| json!({
                 "name": kpi.name,
                 "title": kpi.title,

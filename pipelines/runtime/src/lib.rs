@@ -3,6 +3,7 @@
 //! Start reading at [`run`]. Time enters here (heartbeats, flushing, waiting) and
 //! never goes into a result.
 
+mod alerting;
 mod begin;
 mod board;
 mod checkpoint;
@@ -21,13 +22,14 @@ mod sink;
 mod write;
 
 pub use self::core::{Batch, Core, Decode, Produced, Role};
+pub use alerting::shapes;
 pub use begin::{Begun, begin};
 pub use board::{Board, KpiBoard, PartitionBoard, Point, Series, Stalls, State};
 pub use config::{ClickhouseConfig, Config, ConfigError};
 pub use heal::{HealError, Healed, Range, has_values, heal};
 pub use http::serve;
 pub use metrics::render;
-pub use publish::{KPIS, PARTIALS, QUARANTINE};
+pub use publish::{ALERTS, KPIS, PARTIALS, QUARANTINE};
 pub use query::{recompute, recompute_from, register_rows, session};
 pub use resume::Snapshot;
 pub use rows::KpiRows;

@@ -138,6 +138,22 @@ pub fn render(state: &State) -> Result<String, prometheus::Error> {
             registry.register(Box::new(gauge))?;
         }
     }
+    let firing = IntGaugeVec::new(
+        Opts::new("headsup_alerts_firing", "Alerts that fire, by rule."),
+        &["alert", "severity"],
+    )?;
+    registry.register(Box::new(firing.clone()))?;
+    for (rule, _) in state.alerts.firing.values() {
+        firing.with_label_values(&[rule.name.as_str(), rule.severity.name()]).inc();
+    }
+    let changes = counter(
+        "headsup_alert_changes_total",
+        "What has become of alerts since the process began: firing, amended, resolved, withdrawn.",
+        &["alert", "change"],
+    )?;
+    for ((rule, kind), count) in &state.alerts.counts {
+        changes.with_label_values(&[rule.as_str(), *kind]).inc_by(*count);
+    }
     let over = Gauge::new(
         "headsup_kpi_series_left_out",
         "KPI series that are not in the metrics because there are more than metrics.series_max.",

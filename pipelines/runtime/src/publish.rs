@@ -14,6 +14,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use headsup_alerts::Change;
 use headsup_connectors::{EventLog, LogError, Record};
 use headsup_events::{Quarantined, format_rfc3339_ms};
 use headsup_kpi::{Kpi, ShareRecord};
@@ -24,6 +25,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::rows::KpiRows;
 
+/// What becomes of alerts, as events.
+pub const ALERTS: &str = "alerts";
 /// Rows of KPIs, as events.
 pub const KPIS: &str = "kpis";
 /// Records that were set aside, as events.
@@ -220,6 +223,17 @@ impl Publisher {
                 },
             });
             self.event(KPIS, &kpi.name, id, event);
+        }
+    }
+
+    /// What has become of alerts, as events of type `alert.firing` and so on.
+    pub fn alerts(&mut self, changes: &[Change]) {
+        if !self.has(ALERTS) {
+            return;
+        }
+        for change in changes {
+            let (id, event) = change.event(&self.source, self.generation);
+            self.event(ALERTS, &change.alert.id, id, event);
         }
     }
 

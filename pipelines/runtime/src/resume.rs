@@ -23,7 +23,7 @@ use crate::rows::{self, KpiRows};
 use crate::run::{Job, RunError};
 
 /// The folders of tables that a run writes.
-pub(crate) const TABLES: [&str; 3] = ["facts", "kpi_history", "quarantine"];
+pub(crate) const TABLES: [&str; 4] = ["facts", "kpi_history", "quarantine", "alerts"];
 
 /// What the runner knows between two batches.
 #[derive(Debug)]

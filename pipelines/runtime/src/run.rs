@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, Sender, TryRecvError, bounded};
+use headsup_alerts::{AlertsError, Rules};
 use headsup_connectors::{
     CheckpointError, ClaimError, Disk, EventLog, Lines, LogError, RealDisk, StoreError,
 };
@@ -47,6 +48,8 @@ pub struct Job {
     pub config: Config,
     /// The KPIs to compute.
     pub kpis: Vec<Arc<Kpi>>,
+    /// The rules to hold them against; a share has none.
+    pub alerts: Rules,
     /// Where tables are written: `facts/`, `kpi_history/`, `quarantine/`; and, of a
     /// run over the log, `checkpoint/`. Without a checkpoint to go on from, tables of
     /// an earlier run are replaced.
@@ -117,6 +120,9 @@ pub enum RunError {
     /// Another process has the run.
     #[error(transparent)]
     Claim(#[from] ClaimError),
+    /// Alerts do not take the rows of a KPI.
+    #[error(transparent)]
+    Alerts(#[from] AlertsError),
     /// The partitions do not divide as asked.
     #[error("cannot read partitions {share} of topic {topic}: it has {partitions}")]
     Partitions {
@@ -227,6 +233,8 @@ pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -
     let (mut sources, readers) = open(&job, input, partitions, &positions, &quit)?;
     if let Some(checkpoint) = &checkpoint {
         resume::show(checkpoint, &job.kpis, &job.data, board)?;
+        let firing = core.firing().map(|(rule, alert)| (alert.id.clone(), (rule.clone(), alert.clone())));
+        board.update(|state| state.alerts.firing = firing.collect());
     }
     let resumed = checkpoint.as_ref().map(|_| core.accounting().iter().map(|partition| partition.read).sum());
     let resumed = resumed.filter(|&read| read > 0);
@@ -485,7 +493,7 @@ fn drive(
                 }
             }
         }
-        let produced = core.advance().map_err(RunError::Kpi)?;
+        let produced = core.advance()?;
         let seconds = started.elapsed().as_secs_f64();
         show(core, sources, board, seconds);
         // The writer has failed, if it does not take it, and says why when it is joined.

@@ -12,6 +12,7 @@ use headsup_kpi::Kpi;
 use headsup_operators::Output;
 use headsup_operators::facts::Table;
 
+use crate::alerting;
 use crate::board::Board;
 use crate::checkpoint::{Checkpoint, FORMAT};
 use crate::core::Produced;
@@ -155,7 +156,7 @@ impl Writer {
     }
 
     fn produced(&mut self, produced: Produced) -> Result<(), RunError> {
-        let Produced { output: Output { facts, rows }, says } = produced;
+        let Produced { output: Output { facts, rows }, says, alerts } = produced;
         let of_kpi = |(place, rows): (usize, RecordBatch)| {
             let kpi = &self.kpis[place];
             let rows = KpiRows::of(kpi, rows);
@@ -166,9 +167,15 @@ impl Writer {
             for (place, rows) in &rows {
                 publisher.rows(&self.kpis[*place], rows);
             }
+            publisher.alerts(&alerts);
             for record in &says {
                 publisher.says(record).map_err(|error| RunError::State("pack", error))?;
             }
+        }
+        if !alerts.is_empty() {
+            let rows = alerting::rows(&alerts).map_err(|error| RunError::State("write", error.into()))?;
+            self.store.append("alerts", "at", &rows)?;
+            self.board.update(|state| alerts.iter().for_each(|change| state.alerts.take(change)));
         }
         Ok(self.store(&facts, &rows)?)
     }

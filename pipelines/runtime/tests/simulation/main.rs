@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use headsup_alerts::Rules;
 use headsup_connectors::{Disk, EventLog, Reader, Record};
 use headsup_kpi::{Kpi, Share};
 use headsup_runtime::{
-    Begun, Config, Core, Decode, Job, KPIS, PARTIALS, QUARANTINE, Role, RunError, Snapshot, Write, Writer,
-    begin,
+    ALERTS, Begun, Config, Core, Decode, Job, KPIS, PARTIALS, QUARANTINE, Role, RunError, Snapshot, Write,
+    Writer, begin,
 };
 use headsup_sources::simulate::{self, Simulator};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -29,6 +30,19 @@ use world::{Fault, Process, World};
 
 const PARTITIONS: u32 = 4;
 const TOPICS: [&str; 2] = ["conversations", "orders"];
+
+/// A rule that fires and clears often.
+const ALERT: &str = r#"
+[[alert]]
+name = "slow"
+kpi = "aht"
+value = "aht_ms"
+by = ["shop"]
+fire_above = 60_000
+clear_below = 50_000
+min_n = 1
+severity = "page"
+"#;
 
 fn kpis() -> Vec<Arc<Kpi>> {
     let files = [
@@ -71,6 +85,8 @@ fn job(role: Role, kpis: &[Arc<Kpi>]) -> Job {
         role,
         config: Config::default(),
         kpis: kpis.to_vec(),
+        alerts: Rules::parse("alerts.toml", ALERT, &headsup_runtime::shapes(kpis))
+            .unwrap_or_else(|e| panic!("{e}")),
         data: PathBuf::from("/data"),
         from_start: false,
         until_end: true,
@@ -159,7 +175,7 @@ impl Life {
                 self.core.end(place);
             }
         }
-        let produced = self.core.advance().map_err(RunError::Kpi)?;
+        let produced = self.core.advance()?;
         if !produced.is_empty() {
             self.writer.take(Write::Output(produced))?;
         }
@@ -191,7 +207,7 @@ fn run(
     let world = World::new(seed);
     let mut dice = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
     let setup = world.process();
-    for topic in TOPICS.into_iter().chain([KPIS, QUARANTINE, PARTIALS]) {
+    for topic in TOPICS.into_iter().chain([KPIS, ALERTS, QUARANTINE, PARTIALS]) {
         setup.create_topic(topic, PARTITIONS).expect("made");
     }
     for (topic, key, value) in events {
@@ -286,7 +302,7 @@ fn outcome(world: &World) -> Outcome {
     }
     tables.values_mut().for_each(|rows| rows.sort());
     let mut topics = BTreeMap::new();
-    for topic in [KPIS, QUARANTINE] {
+    for topic in [KPIS, ALERTS, QUARANTINE] {
         let records: Vec<serde_json::Value> = world
             .records(topic)
             .concat()
@@ -390,8 +406,11 @@ fn two_shares_and_their_merge_come_to_the_same_whatever_happens() {
     let (events, kpis) = (events(), kpis());
     let (one, _) = run(&events, &kpis, &[Role::All], 1, 0, 0);
     let (shared, _) = run(&events, &kpis, &roles, 2, 0, 0);
-    // The queue is of each share; everything else is the same.
-    for (table, rows) in &one.tables {
-        assert!(table == "facts/queue" || shared.tables.get(table) == Some(rows), "{table}");
+    // The queue is of each share, and who merges has no facts that tell of agents. Everything
+    // else is the same.
+    let own = ["facts/queue", "facts/agents", "facts/contacts", "alerts"];
+    for (table, rows) in one.tables.iter().filter(|(table, _)| !own.contains(&table.as_str())) {
+        assert!(shared.tables.get(table) == Some(rows), "{table}");
     }
+    assert_eq!(one.tables["alerts"].len(), shared.tables["alerts"].len());
 }
