@@ -408,7 +408,8 @@ mod tests {
               + 4m amended value=121.5 n=21 limit=120 peak=130 revision=3
               - 5m firing n=31
               + 5m firing value=140 n=30 limit=120 peak=140 revision=1
-              - 7m resolved"#]].assert_eq(&outcomes[0].to_string());
+              - 7m resolved"#]]
+        .assert_eq(&outcomes[0].to_string());
     }
 
     #[test]

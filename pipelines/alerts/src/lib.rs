@@ -11,6 +11,7 @@ mod alerts;
 mod cases;
 mod change;
 mod contributors;
+pub mod export;
 mod life;
 mod reading;
 mod rows;

@@ -99,6 +99,11 @@ impl Series {
         Put::New
     }
 
+    /// The alerts that a correction can change.
+    pub fn said(&self) -> &[Alert] {
+        &self.said
+    }
+
     /// Whether forgetting it changes nothing.
     pub fn is_idle(&self) -> bool {
         self.tip == Life::Idle

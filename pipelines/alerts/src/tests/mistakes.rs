@@ -96,6 +96,14 @@ value = "aht"
 by = ["shop"]
 fire_above = 1
 group_by = ["shop", "skill"]
+
+[[alert]]
+name = "few"
+kpi = "aht"
+value = "contacts"
+by = ["shop"]
+fire_below = 5
+min_n = 5
 "#,
         expect![[r#"
             alerts.toml: line 2: a rule needs one of fire_above, fire_below, [alert.baseline], [alert.burn], to say when it fires
@@ -126,6 +134,7 @@ group_by = ["shop", "skill"]
             alerts.toml: line 47: a rule needs one of fire_above, fire_below, [alert.baseline], [alert.burn], to say when it fires
             alerts.toml: line 51: by: expected a list of names, such as ["shop"], found "shop"
             alerts.toml: line 60: group_by has "skill", which is not in by; it is a part of by
+            alerts.toml: line 68: min_n = 5 is of the value itself, so that none is left below 5
         "#]],
     );
 }
@@ -164,6 +173,18 @@ name = "d"
 kpi = "levels"
 by = ["shop"]
 burn = 5
+
+[[alert]]
+name = "e"
+kpi = "levels"
+by = ["shop"]
+burn = { good = "good", total = "offered", objective = 0.8, windows = [{ long = "40d", short = "5m", rate = 5 }] }
+
+[[alert]]
+name = "f"
+kpi = "levels"
+by = ["shop"]
+burn = { good = "good", total = "offered", objective = 0.8, windows = [{ long = "31d", short = "5m", rate = 5 }] }
 "#,
         expect![[r#"
             alerts.toml: line 5: a burn rate is computed from good and total; leave out value
@@ -181,6 +202,8 @@ burn = 5
             alerts.toml: line 25: a pair of windows needs rate
             alerts.toml: line 25: expected { long = "1h", short = "5m", rate = 2.0 }
             alerts.toml: line 31: expected a table; begin it with [alert.burn]
+            alerts.toml: line 37: long: expected a duration such as "5m", at most "31d", found "40d"
+            alerts.toml: line 43: rate = 5 is never exceeded: with objective = 0.8, all failing is 5
         "#]],
     );
 }

@@ -1,9 +1,11 @@
 //! Tests of what several files do together.
 
 mod defaults;
+mod exported;
 mod lives;
 mod mistakes;
 mod oracle;
+mod parts;
 
 use std::fmt::Write as _;
 
