@@ -6,6 +6,7 @@ mod lives;
 mod mistakes;
 mod oracle;
 mod parts;
+mod past;
 
 use std::fmt::Write as _;
 
