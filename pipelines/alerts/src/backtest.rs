@@ -82,7 +82,7 @@ pub fn backtest<E: From<AlertsError>>(
     take(&mut alerts, &mut together, at_ms)?;
     let mut all: Vec<(usize, Change)> = said.into_values().collect();
     // What goes on has been seen to since it was said.
-    let firing: BTreeMap<&str, &Episode> = alerts.firing().map(|(id, episode)| (id, episode)).collect();
+    let firing: BTreeMap<&str, &Episode> = alerts.firing().collect();
     for (_, change) in &mut all {
         if let Some(episode) = firing.get(change.alert.id.as_str()) {
             change.alert.episode = **episode;

@@ -1,9 +1,10 @@
 //! What can be wrong with a file of rules.
 
 use expect_test::{Expect, expect};
+use proptest::prelude::*;
 
 use super::shapes;
-use crate::Rules;
+use crate::{Cases, Rules};
 
 fn check(text: &str, expect: Expect) {
     let error = Rules::parse("alerts.toml", text, &shapes()).expect_err("mistakes");
@@ -270,4 +271,28 @@ fn a_kpi_that_begins_with_no_count() {
         alerts.toml: line 4: name of KPI aht is no number
         alerts.toml: line 6: KPI aht takes corrections for 7d; of last week's values those are known too late, so compare only KPIs with corrections up to 6 days
     "#]].assert_eq(&format!("{error}\n"));
+}
+
+proptest! {
+    /// Whatever a file looks like, it is read or refused.
+    #[test]
+    fn nonsense_never_panics(
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), 0..40usize, "\\PC{0,6}"), 1..6),
+    ) {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sql/alerts");
+        let read = |end: &str| std::fs::read_to_string(format!("{path}{end}.toml")).expect("readable");
+        let spoil = |mut text: String| {
+            for (place, len, by) in &cuts {
+                let at = text.floor_char_boundary(place.index(text.len().max(1)));
+                let end = text.floor_char_boundary((at + len).min(text.len()));
+                text.replace_range(at..end.max(at), by);
+            }
+            text
+        };
+        let rules = super::defaults::rules();
+        let _ = Rules::parse("alerts.toml", &spoil(read("")), &rules.shapes);
+        if let Ok(cases) = Cases::parse("alerts_test.toml", &spoil(read("_test")), &rules) {
+            cases.cases.iter().filter(|case| case.name.starts_with("one")).for_each(|case| drop(case.run(&rules)));
+        }
+    }
 }
