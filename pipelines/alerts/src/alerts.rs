@@ -8,9 +8,10 @@ use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::change::{Alert, Change};
+use crate::change::{Alert, Change, State};
 use crate::contributors::{Contributor, Fine, SavedRows};
 use crate::is_time;
+use crate::life::Episode;
 use crate::reading::Point;
 use crate::rows::{Numbers, Texts};
 use crate::rules::{Condition, Rule, Rules};
@@ -199,7 +200,8 @@ impl Alerts {
             let what = format!("a window that ends at {end_ms} ms");
             return Err(AlertsError::OtherRows { kpi: shape.name.clone(), what });
         }
-        let grouped_by = batch.column(BEFORE - 1).as_string::<i32>().value(0);
+        let grouped_by = Texts::of(batch.column(BEFORE - 1)).map_err(column)?;
+        let grouped_by = grouped_by.get(0);
         let revision = batch.column(batch.num_columns() - 3).as_primitive::<Int64Type>().value(0);
         for state in &mut self.rules {
             if state.rule.kpi_place == kpi_place && state.rule.grouped_by == grouped_by {
@@ -253,7 +255,7 @@ impl Alerts {
     }
 
     /// The alerts that fire, as they were said last.
-    pub fn firing(&self) -> impl Iterator<Item = (&Arc<Rule>, &Alert)> {
+    pub fn living(&self) -> impl Iterator<Item = (&Arc<Rule>, &Alert)> {
         self.rules.iter().flat_map(|state| {
             let alerts = state.series.iter().flat_map(Series::firing);
             alerts.map(|alert| (&state.rule, alert))
@@ -327,8 +329,15 @@ impl Alerts {
         Ok(())
     }
 
+    /// The alerts that fire now, with what has been seen since they were said.
+    pub fn firing(&self) -> impl Iterator<Item = (&str, &Episode)> {
+        let all = self.rules.iter().flat_map(|state| &state.series).flat_map(Series::said);
+        let firing = all.filter(|alert| alert.state == State::Firing);
+        firing.map(|alert| (alert.id.as_str(), &alert.episode))
+    }
+
     /// When rows were given out, in ms.
-    fn at_ms(&self, kpi_place: usize, batch: &RecordBatch) -> Result<i64, AlertsError> {
+    pub(crate) fn at_ms(&self, kpi_place: usize, batch: &RecordBatch) -> Result<i64, AlertsError> {
         let other = |kpi: &str, what: String| AlertsError::OtherRows { kpi: kpi.to_owned(), what };
         let Some(shape) = self.shapes.get(kpi_place) else {
             return Err(other(&format!("at place {kpi_place}"), "there is no such KPI".to_owned()));
@@ -347,7 +356,7 @@ impl Alerts {
             let found = batch.column(column).data_type();
             let as_expected = match expected {
                 "a time" => matches!(found, DataType::Timestamp(TimeUnit::Microsecond, _)),
-                "a text" => *found == DataType::Utf8,
+                "a text" => found.is_string(),
                 _ => *found == DataType::Int64,
             };
             if !as_expected || batch.column(column).is_null(0) {

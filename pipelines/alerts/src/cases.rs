@@ -133,6 +133,11 @@ impl Cases {
     }
 }
 
+/// Times of tests are at most ten years from their start.
+fn duration_ms(text: &str) -> Option<i64> {
+    parse_duration_ms(text).filter(|&ms| ms <= 10 * 366 * 86_400_000)
+}
+
 type Mistakes = Vec<(usize, String)>;
 
 fn case(table: Table, line: usize, rules: &Rules) -> Result<Case, Mistakes> {
@@ -185,7 +190,7 @@ fn case(table: Table, line: usize, rules: &Rules) -> Result<Case, Mistakes> {
     rows.sort_by_key(|row| row.at_ms);
     let last_ms = rows.last().map_or(start_ms, |row| row.at_ms);
     let until_ms = match &table.until {
-        Some(until) => match parse_duration_ms(until.get_ref()) {
+        Some(until) => match duration_ms(until.get_ref()) {
             Some(ms) => start_ms + ms,
             None => {
                 mistakes.push((until.span().start, format!("until: no duration \"{}\"", until.get_ref())));
@@ -196,10 +201,8 @@ fn case(table: Table, line: usize, rules: &Rules) -> Result<Case, Mistakes> {
     };
     let mut expect = Vec::new();
     for expected in &table.expect {
-        match expected_of(expected.get_ref()) {
-            Ok((after_ms, kind, fields)) => {
-                expect.push(Expected { at_ms: start_ms + after_ms, kind, fields })
-            }
+        match expected_of(start_ms, expected.get_ref()) {
+            Ok(expected) => expect.push(expected),
             Err(message) => mistakes.push((expected.span().start, message)),
         }
     }
@@ -252,14 +255,14 @@ fn correction_of(text: &str) -> Option<(i64, i64, Option<f64>, Option<f64>)> {
     let (at, rest) = text.split_once(':')?;
     let (end, value) = rest.split_once('=')?;
     let (value, n) = value_of(value.trim())?;
-    Some((parse_duration_ms(at)?, parse_duration_ms(end)?, value, n))
+    Some((duration_ms(at)?, duration_ms(end)?, value, n))
 }
 
 /// `7m firing value=130000 n=25`.
-fn expected_of(text: &str) -> Result<(i64, String, Vec<(String, f64)>), String> {
+fn expected_of(start_ms: i64, text: &str) -> Result<Expected, String> {
     let mut words = text.split_whitespace();
     let after = words.next().unwrap_or_default();
-    let after_ms = parse_duration_ms(after).ok_or_else(|| {
+    let after_ms = duration_ms(after).ok_or_else(|| {
         format!("expected when and what, such as \"7m firing value=130\", found \"{text}\"")
     })?;
     let kinds = ["firing", "amended", "resolved", "withdrawn"];
@@ -278,7 +281,7 @@ fn expected_of(text: &str) -> Result<(i64, String, Vec<(String, f64)>), String> 
             Err(_) => return Err(format!("{name}: expected a number, found \"{number}\"")),
         }
     }
-    Ok((after_ms, kind.to_owned(), fields))
+    Ok(Expected { at_ms: start_ms + after_ms, kind: kind.to_owned(), fields })
 }
 
 impl Case {

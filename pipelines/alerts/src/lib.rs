@@ -8,9 +8,11 @@
 //! Start reading at [`Alerts::advance`]; docs/alerts.md is for those who write rules.
 
 mod alerts;
+mod backtest;
 mod cases;
 mod change;
 mod contributors;
+pub mod export;
 mod life;
 mod reading;
 mod rows;
@@ -21,6 +23,7 @@ mod shape;
 mod tests;
 
 pub use alerts::{Alerts, AlertsError, Explain, Unexplained};
+pub use backtest::{Backtest, Diff, Fired, Statistics, backtest, diff, runs};
 pub use cases::{Case, Cases, Outcome};
 pub use change::{Alert, Change, Kind, State};
 pub use contributors::Contributor;

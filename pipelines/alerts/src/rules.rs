@@ -487,6 +487,18 @@ impl Reading<'_> {
                 ),
             );
         }
+        if let (Some(Condition::Threshold(threshold)), true) = (&condition, value.is_some() && value == n)
+            && threshold.direction == Direction::Below
+            && min_n as f64 >= threshold.fire
+        {
+            self.mistake(
+                at_of(table, "min_n", at),
+                format!(
+                    "min_n = {min_n} is of the value itself, so that none is left below {}",
+                    threshold.fire
+                ),
+            );
+        }
         let series_max = match &condition {
             Some(Condition::Threshold(_)) | None => 10_000,
             // These remember more of each.
@@ -821,6 +833,20 @@ impl Reading<'_> {
         for (key, name) in [("good", &burn.good), ("total", &burn.total)] {
             if self.column(at_key(key), name, shape).is_some_and(|kind| !kind.is_integer()) {
                 self.mistake(at_key(key), format!("{key} is {name}, which is no count"));
+            }
+        }
+        for pair in &burn.windows {
+            let most = 1.0 / (1.0 - burn.objective);
+            if most > 0.0 && pair.rate > most - 1e-9 {
+                self.mistake(
+                    at_key("windows"),
+                    format!(
+                        "rate = {} is never exceeded: with objective = {}, all failing is {}",
+                        pair.rate,
+                        burn.objective,
+                        (most * 1e6).round() / 1e6
+                    ),
+                );
             }
         }
         if shape.size_ms % shape.slide_ms != 0 {

@@ -104,6 +104,11 @@ impl Series {
         self.said.iter().filter(|alert| alert.state == State::Firing)
     }
 
+    /// The alerts that a correction can change.
+    pub fn said(&self) -> &[Alert] {
+        &self.said
+    }
+
     /// Whether forgetting it changes nothing.
     pub fn is_idle(&self) -> bool {
         self.tip == Life::Idle

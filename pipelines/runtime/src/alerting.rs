@@ -88,7 +88,7 @@ impl Alerting {
 
     /// Those that fire.
     pub fn firing(&self) -> impl Iterator<Item = (&Arc<Rule>, &Alert)> {
-        self.alerts.firing()
+        self.alerts.living()
     }
 }
 

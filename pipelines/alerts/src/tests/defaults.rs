@@ -94,3 +94,20 @@ fn their_tests_pass() {
         assert!(cases.cases.iter().any(|case| case.rule == *rule), "{} has no test", rule.name);
     }
 }
+
+/// What docs/alerts.md shows is so.
+#[test]
+fn examples_of_the_documentation_hold() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/alerts.md");
+    let text = std::fs::read_to_string(path).expect("readable");
+    let examples: Vec<&str> =
+        text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().expect("an example")).collect();
+    let [rule, test] = examples.as_slice() else { panic!("{examples:?}") };
+    let shown = Rules::parse("docs/alerts.md", rule, &shapes()).unwrap_or_else(|error| panic!("{error}"));
+    let mut ours = (*rules().rules[0]).clone();
+    ours.runbook.clone_from(&shown.rules[0].runbook);
+    assert_eq!(*shown.rules[0], ours);
+    let cases = Cases::parse("docs/alerts.md", test, &shown).unwrap_or_else(|error| panic!("{error}"));
+    let outcome = cases.run(&shown).pop().expect("a test");
+    assert!(outcome.differences.is_empty(), "{outcome}");
+}

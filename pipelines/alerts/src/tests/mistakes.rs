@@ -1,9 +1,10 @@
 //! What can be wrong with a file of rules.
 
 use expect_test::{Expect, expect};
+use proptest::prelude::*;
 
 use super::shapes;
-use crate::Rules;
+use crate::{Cases, Rules};
 
 fn check(text: &str, expect: Expect) {
     let error = Rules::parse("alerts.toml", text, &shapes()).expect_err("mistakes");
@@ -96,6 +97,14 @@ value = "aht"
 by = ["shop"]
 fire_above = 1
 group_by = ["shop", "skill"]
+
+[[alert]]
+name = "few"
+kpi = "aht"
+value = "contacts"
+by = ["shop"]
+fire_below = 5
+min_n = 5
 "#,
         expect![[r#"
             alerts.toml: line 2: a rule needs one of fire_above, fire_below, [alert.baseline], [alert.burn], to say when it fires
@@ -126,6 +135,7 @@ group_by = ["shop", "skill"]
             alerts.toml: line 47: a rule needs one of fire_above, fire_below, [alert.baseline], [alert.burn], to say when it fires
             alerts.toml: line 51: by: expected a list of names, such as ["shop"], found "shop"
             alerts.toml: line 60: group_by has "skill", which is not in by; it is a part of by
+            alerts.toml: line 68: min_n = 5 is of the value itself, so that none is left below 5
         "#]],
     );
 }
@@ -164,6 +174,18 @@ name = "d"
 kpi = "levels"
 by = ["shop"]
 burn = 5
+
+[[alert]]
+name = "e"
+kpi = "levels"
+by = ["shop"]
+burn = { good = "good", total = "offered", objective = 0.8, windows = [{ long = "40d", short = "5m", rate = 5 }] }
+
+[[alert]]
+name = "f"
+kpi = "levels"
+by = ["shop"]
+burn = { good = "good", total = "offered", objective = 0.8, windows = [{ long = "31d", short = "5m", rate = 5 }] }
 "#,
         expect![[r#"
             alerts.toml: line 5: a burn rate is computed from good and total; leave out value
@@ -181,6 +203,8 @@ burn = 5
             alerts.toml: line 25: a pair of windows needs rate
             alerts.toml: line 25: expected { long = "1h", short = "5m", rate = 2.0 }
             alerts.toml: line 31: expected a table; begin it with [alert.burn]
+            alerts.toml: line 37: long: expected a duration such as "5m", at most "31d", found "40d"
+            alerts.toml: line 43: rate = 5 is never exceeded: with objective = 0.8, all failing is 5
         "#]],
     );
 }
@@ -247,4 +271,28 @@ fn a_kpi_that_begins_with_no_count() {
         alerts.toml: line 4: name of KPI aht is no number
         alerts.toml: line 6: KPI aht takes corrections for 7d; of last week's values those are known too late, so compare only KPIs with corrections up to 6 days
     "#]].assert_eq(&format!("{error}\n"));
+}
+
+proptest! {
+    /// Whatever a file looks like, it is read or refused.
+    #[test]
+    fn nonsense_never_panics(
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), 0..40usize, "\\PC{0,6}"), 1..6),
+    ) {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sql/alerts");
+        let read = |end: &str| std::fs::read_to_string(format!("{path}{end}.toml")).expect("readable");
+        let spoil = |mut text: String| {
+            for (place, len, by) in &cuts {
+                let at = text.floor_char_boundary(place.index(text.len().max(1)));
+                let end = text.floor_char_boundary((at + len).min(text.len()));
+                text.replace_range(at..end.max(at), by);
+            }
+            text
+        };
+        let rules = super::defaults::rules();
+        let _ = Rules::parse("alerts.toml", &spoil(read("")), &rules.shapes);
+        if let Ok(cases) = Cases::parse("alerts_test.toml", &spoil(read("_test")), &rules) {
+            cases.cases.iter().filter(|case| case.name.starts_with("one")).for_each(|case| drop(case.run(&rules)));
+        }
+    }
 }

@@ -1,9 +1,12 @@
 //! Tests of what several files do together.
 
 mod defaults;
+mod exported;
 mod lives;
 mod mistakes;
 mod oracle;
+mod parts;
+mod past;
 
 use std::fmt::Write as _;
 
