@@ -2,6 +2,7 @@
 //!
 //! A file per subcommand. Errors are printed here, once.
 
+mod alerts;
 mod clickhouse;
 mod demo;
 mod import;
@@ -42,7 +43,7 @@ Exit codes:
   0  done
   1  it could not be done; the message says why
   2  the command line, the configuration or a KPI file is wrong
-  3  `kpi recompute` found rows that differ";
+  3  what was compared differs: `kpi recompute`, `alerts test`, `alerts export --check`";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -60,6 +61,8 @@ enum Command {
     Sql(sql::SqlArgs),
     /// List, check and recompute KPIs
     Kpi(kpi::KpiArgs),
+    /// Check alert rules, try them on the past, test and export them
+    Alerts(alerts::AlertsArgs),
     /// Heal facts and KPIs with what came too late
     Recompute(recompute::RecomputeArgs),
     /// List, show and put back records that were set aside
@@ -170,6 +173,7 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate::simulate(&args),
         Command::Sql(args) => sql::sql(&args),
         Command::Kpi(args) => kpi::kpi(&args),
+        Command::Alerts(args) => alerts::alerts(&args),
         Command::Recompute(args) => recompute::recompute(&args),
         Command::Quarantine(args) => quarantine::quarantine(&args),
         Command::Clickhouse(args) => clickhouse::clickhouse(&args),

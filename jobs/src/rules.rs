@@ -9,6 +9,8 @@ use headsup_kpi::Kpi;
 use crate::Failure;
 
 const BUILT_IN: &str = include_str!("../../sql/alerts.toml");
+const BUILT_IN_TESTS: &str = include_str!("../../sql/alerts_test.toml");
+const TESTS: &str = "alerts_test.toml";
 /// Beside a folder's KPIs.
 const NAME: &str = "alerts.toml";
 
@@ -26,6 +28,25 @@ pub fn load(file: Option<&Path>, folder: Option<&Path>, kpis: &[Arc<Kpi>]) -> Re
         (None, Some(beside)) => (beside.display().to_string(), String::new()),
     };
     Rules::parse(&name, &text, &headsup_runtime::shapes(kpis)).map_err(|error| mistakes(&error))
+}
+
+/// Name and text of the tests of rules: those of `file`; else those beside the rules; else those
+/// that came with the binary.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn tests(
+    file: Option<&Path>,
+    alerts: Option<&Path>,
+    folder: Option<&Path>,
+) -> Result<(String, String), Failure> {
+    let folder = alerts.map(|alerts| alerts.parent().unwrap_or(Path::new(""))).or(folder);
+    let path = match (file, folder) {
+        (Some(file), _) => file.to_owned(),
+        (None, Some(folder)) => folder.join(TESTS),
+        (None, None) => return Ok((format!("sql/{TESTS}"), BUILT_IN_TESTS.to_owned())),
+    };
+    Ok((path.display().to_string(), read(&path)?))
 }
 
 /// A text file.

@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use headsup_alerts::{
-    Alert, Alerts, AlertsError, Change, Condition, Contributor, Direction, Explain, KpiShape, Rule, Rules,
+    Alert, Alerts, AlertsError, Change, Condition, Contributor, Direction, Episode, Explain, Fired, KpiShape,
+    Rule, Rules,
 };
 use headsup_kpi::{Details, Kpi};
 use serde_json::json;
@@ -166,4 +171,42 @@ pub(crate) fn rows(changes: &[Change]) -> Result<RecordBatch, ArrowError> {
         ("known_at", times(&|change| Some(change.at_ms))),
     ];
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+}
+
+/// A query of table `alerts`: the last revision of each alert that was not withdrawn.
+pub const FIRED: &str = "SELECT alert_id, name, keys, started_at, resolved_at, value, threshold, n, peak FROM \
+    (SELECT *, row_number() OVER (PARTITION BY alert_id ORDER BY revision DESC) AS newest FROM alerts) \
+    WHERE newest = 1 AND state <> 'withdrawn' ORDER BY name, started_at, alert_id";
+
+/// What the rows of [`FIRED`] say.
+pub fn fired(batches: &[RecordBatch]) -> Vec<Fired> {
+    batches.iter().flat_map(|batch| (0..batch.num_rows()).filter_map(|row| fired_row(batch, row))).collect()
+}
+
+fn fired_row(batch: &RecordBatch, row: usize) -> Option<Fired> {
+    let text = |name: &str| {
+        let column = cast(batch.column_by_name(name)?, &DataType::Utf8).ok()?;
+        let column = column.as_string_opt::<i32>()?;
+        column.is_valid(row).then(|| column.value(row).to_owned())
+    };
+    let time = |name: &str| {
+        let column = batch.column_by_name(name)?.as_primitive_opt::<TimestampMicrosecondType>()?;
+        column.is_valid(row).then(|| column.value(row).div_euclid(1_000))
+    };
+    let double = |name: &str| Some(batch.column_by_name(name)?.as_primitive_opt::<Float64Type>()?.value(row));
+    let labels: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text("keys")?).ok()?;
+    let started_ms = time("started_at")?;
+    let episode = Episode {
+        since_ms: started_ms,
+        started_ms,
+        value: double("value")?,
+        n: batch.column_by_name("n")?.as_primitive_opt::<Int64Type>()?.value(row),
+        limit: double("threshold")?,
+        peak: double("peak")?,
+        peak_ms: started_ms,
+        last_ms: started_ms,
+        resolved_ms: time("resolved_at"),
+    };
+    let labels = labels.into_iter().map(|(key, value)| (key, value.as_str().unwrap_or_default().to_owned()));
+    Some(Fired { rule: text("name")?, id: text("alert_id")?, labels: labels.collect(), episode })
 }

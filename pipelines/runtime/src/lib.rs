@@ -22,7 +22,7 @@ mod sink;
 mod write;
 
 pub use self::core::{Batch, Core, Decode, Produced, Role};
-pub use alerting::shapes;
+pub use alerting::{FIRED, fired, shapes};
 pub use begin::{Begun, begin};
 pub use board::{Board, KpiBoard, PartitionBoard, Point, Series, Stalls, State};
 pub use config::{ClickhouseConfig, Config, ConfigError};

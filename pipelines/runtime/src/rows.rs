@@ -47,7 +47,7 @@ impl KpiRows {
     }
 
     /// All columns.
-    pub(crate) fn batch(&self) -> &RecordBatch {
+    pub fn batch(&self) -> &RecordBatch {
         &self.0
     }
 
