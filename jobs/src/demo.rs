@@ -65,6 +65,7 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
             at: "10h".to_owned(),
             lasting: "1h".to_owned(),
             target: None,
+            factor: None,
         }],
         truth: false,
         ..simulate::Config::default()

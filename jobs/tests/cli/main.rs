@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod alerts;
 mod checkpoints;
 #[cfg(feature = "clickhouse")]
 mod clickhouse;

@@ -4,6 +4,7 @@ use jiff::{SpanRelativeTo, Timestamp};
 use serde::Deserialize;
 
 use super::catalogue::{CARRIERS, SKILLS, SKU_COUNT};
+use super::incidents::SLOWER;
 
 /// Milliseconds of a second, minute, hour and day.
 pub(super) const SECOND_MS: i64 = 1_000;
@@ -84,13 +85,16 @@ pub struct Incident {
     /// `zto`) or a sku (`bad_batch`; default `sku-000`, the most popular). Others take none.
     #[serde(default)]
     pub target: Option<String>,
+    /// Under `aht`, how many times as long handling takes; others take none.
+    #[serde(default)]
+    pub factor: Option<f64>,
 }
 
 /// The kinds of [`Incident`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IncidentKind {
-    /// Handling takes 2.5 times as long for one skill.
+    /// Handling takes 2.5 times as long for one skill, or `factor` times.
     Aht,
     /// The agents' desk is down for four agents in five: queues explode.
     Outage,
@@ -154,6 +158,7 @@ pub(super) struct Trouble {
     pub(super) from_ms: i64,
     pub(super) to_ms: i64,
     pub(super) target: usize,
+    pub(super) factor: f64,
 }
 
 /// So many customers keep one agent busy who shares the work with many others; a roster of six is the least that covers three shifts on
@@ -241,7 +246,17 @@ impl Incident {
             }
             IncidentKind::Outage | IncidentKind::BotDown => 0,
         };
-        Ok(Trouble { kind: self.kind, from_ms, to_ms, target })
+        let factor = match (self.kind, self.factor) {
+            (IncidentKind::Aht, Some(factor)) if (0.1..=20.0).contains(&factor) => factor,
+            (IncidentKind::Aht, None) => SLOWER,
+            (_, None) => 1.0,
+            (_, Some(factor)) => {
+                let expected = "from 0.1 to 20, and only of kind aht";
+                let key = "incidents.factor";
+                return Err(ConfigError::OutOfRange { key, found: factor.to_string(), expected });
+            }
+        };
+        Ok(Trouble { kind: self.kind, from_ms, to_ms, target, factor })
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::config::{IncidentKind, Trouble};
 
-/// Handle times under `aht`, as a multiple.
-const SLOWER: f64 = 2.5;
+/// Handle times under `aht`, as a multiple, unless it is said.
+pub(super) const SLOWER: f64 = 2.5;
 /// Share of one sku's units that are faulty under `bad_batch`.
 pub(super) const BAD_BATCH_FAULTY: f64 = 0.6;
 /// Share of agents whose desk is down under `outage`.
@@ -23,7 +23,12 @@ impl Incidents {
 
     /// What handle times of a skill are multiplied with.
     pub(super) fn slowness(&self, at_ms: i64, skill: usize) -> f64 {
-        if self.holds(IncidentKind::Aht, at_ms, Some(skill)) { SLOWER } else { 1.0 }
+        let strikes = |trouble: &&Trouble| {
+            trouble.kind == IncidentKind::Aht
+                && trouble.target == skill
+                && (trouble.from_ms..trouble.to_ms).contains(&at_ms)
+        };
+        self.0.iter().find(strikes).map_or(1.0, |trouble| trouble.factor)
     }
 
     pub(super) fn outage(&self, at_ms: i64) -> bool {

@@ -12,7 +12,7 @@ fn small(customers: u32, days: u32) -> Config {
 }
 
 fn incident(kind: IncidentKind, at: &str, lasting: &str) -> Incident {
-    Incident { kind, at: at.into(), lasting: lasting.into(), target: None }
+    Incident { kind, at: at.into(), lasting: lasting.into(), target: None, factor: None }
 }
 
 /// FNV-1a over all lines.
