@@ -52,19 +52,43 @@ need_clickhouse() {
         server=/usr/sbin/clickhouse-server
         if [ ! -x "$server" ] && command -v apt-get >/dev/null 2>&1; then
             sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
-            # Debian starts what it installs, unless this file says no.
-            policy=/usr/sbin/policy-rc.d; made=
-            if [ ! -e "$policy" ]; then
-                printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
-                $sudo chmod 755 "$policy"; made=yes
-            fi
+            not_started
             (need "$server" clickhouse-server) || say "Debian's old ClickHouse is not to be had here"
-            [ -z "$made" ] || $sudo rm "$policy"
+            may_start
         fi
         if [ -x "$server" ]; then
             HEADSUP_TEST_CLICKHOUSE_SERVER=$server; export HEADSUP_TEST_CLICKHOUSE_SERVER
         fi
     fi
+}
+
+# Prometheus and Alertmanager for the tests, Debian's, installed and not started.
+need_prometheus() {
+    if [ -x /usr/bin/prometheus ] && [ -x /usr/bin/prometheus-alertmanager ]; then
+        return
+    fi
+    if ! command -v apt-get >/dev/null 2>&1; then
+        say "there is no apt-get here; the tests with Prometheus are left out"
+        return
+    fi
+    sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+    not_started
+    (need /usr/bin/prometheus prometheus && need /usr/bin/prometheus-alertmanager prometheus-alertmanager) ||
+        say "Prometheus is not to be had here; its tests are left out"
+    may_start
+}
+
+# Debian starts what it installs, unless this file says no.
+not_started() {
+    policy=/usr/sbin/policy-rc.d; made=
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
+        $sudo chmod 755 "$policy"; made=yes
+    fi
+}
+
+may_start() {
+    [ -z "$made" ] || $sudo rm "$policy"
 }
 
 # Checks that follow each other on one machine can share what they compile. Only

@@ -27,6 +27,9 @@ enum What {
         place: Place,
         #[command(flatten)]
         folder: Folder,
+        /// As a page in Markdown, with the queries: docs/kpis.md
+        #[arg(long)]
+        markdown: bool,
     },
     /// Check all files at once
     Check {
@@ -57,7 +60,8 @@ struct Folder {
 
 pub fn kpi(args: &KpiArgs) -> Result<(), Failure> {
     match &args.what {
-        What::List { place, folder } => list(place, folder),
+        What::List { place, folder, markdown: false } => list(place, folder),
+        What::List { place, folder, markdown: true } => page(place, folder),
         What::Check { place, folder } => {
             let count = kpis::load(folder.folder.as_deref(), &place.config()?.kpis)?.len();
             output::print(format!("{count} KPIs, no mistakes\n"))
@@ -66,31 +70,76 @@ pub fn kpi(args: &KpiArgs) -> Result<(), Failure> {
     }
 }
 
+/// What is between the keys and what is said of the window.
+fn columns(kpi: &Kpi) -> (Vec<&str>, Vec<&str>) {
+    let names: Vec<&str> = kpi.rows.fields().iter().map(|field| field.name().as_str()).collect();
+    let (keys, values) = (3..3 + kpi.key_count, 3 + kpi.key_count..names.len() - 3);
+    (names[keys].to_vec(), names[values].to_vec())
+}
+
+fn windows(kpi: &Kpi) -> String {
+    let windowing = kpi.windowing;
+    let mut out = format_duration_ms(windowing.size_ms());
+    if windowing.slide_ms() != windowing.size_ms() {
+        out += &format!(" every {}", format_duration_ms(windowing.slide_ms()));
+    }
+    if windowing.offset_ms() != 0 {
+        out += &format!(", {} after midnight (UTC)", format_duration_ms(windowing.offset_ms()));
+    }
+    out
+}
+
+fn page(place: &Place, folder: &Folder) -> Result<(), Failure> {
+    let kpis = kpis::load(folder.folder.as_deref(), &place.config()?.kpis)?;
+    let mut out = String::from(
+        "# The KPIs\n\nMade by `headsup kpi list --markdown` from the files in `sql/kpis/`, which are what is computed. \
+         [writing-kpis.md](writing-kpis.md) says how to write one.\n\n| KPI | | unit | windows |\n|---|---|---|---|\n",
+    );
+    for kpi in &kpis {
+        let title = kpi.title.replace('|', "·");
+        out += &format!("| [{0}](#{0}) | {title} | {1} | {2} |\n", kpi.name, kpi.unit, windows(kpi));
+    }
+    for kpi in &kpis {
+        let (keys, values) = columns(kpi);
+        out +=
+            &format!("\n## {}\n\n**{}**\n\n{}\n\n", kpi.name, kpi.title.replace('|', "·"), kpi.description);
+        out += &format!("- Unit: {}. Windows of {}", kpi.unit, windows(kpi));
+        out += &match kpi.corrections_ms {
+            0 => ", without corrections".to_owned(),
+            ms => format!(", corrections for {}", format_duration_ms(ms)),
+        };
+        out += &format!(".\n- By {}. Values: {}.\n", code(&keys), code(&values));
+        for parameter in &kpi.parameters {
+            out += &format!("- Parameter `{}`: {}.\n", parameter.name, parameter.value);
+        }
+        let query = kpi.sql.lines().filter(|line| !line.trim_start().starts_with("--"));
+        out += &format!("\n```sql\n{}\n```\n", query.collect::<Vec<_>>().join("\n").trim());
+    }
+    output::print(&out)
+}
+
+fn code(names: &[&str]) -> String {
+    if names.is_empty() {
+        return "nothing".to_owned();
+    }
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
 fn list(place: &Place, folder: &Folder) -> Result<(), Failure> {
     let mut out = String::new();
     for kpi in kpis::load(folder.folder.as_deref(), &place.config()?.kpis)? {
         out += &format!("{}: {}\n", kpi.name, kpi.title);
-        let windowing = kpi.windowing;
-        let every = match windowing.slide_ms() {
-            slide if slide == windowing.size_ms() => String::new(),
-            slide => format!(" every {}", format_duration_ms(slide)),
-        };
         out += &format!(
-            "  windows of {}{every}, corrections for {}",
-            format_duration_ms(windowing.size_ms()),
+            "  windows of {}, corrections for {}",
+            windows(&kpi),
             format_duration_ms(kpi.corrections_ms)
         );
         out += &match kpi.early_ms {
             Some(ms) => format!(", early values every {}\n", format_duration_ms(ms)),
             None => "\n".to_owned(),
         };
-        let names: Vec<&str> = kpi.rows.fields().iter().map(|field| field.name().as_str()).collect();
-        out += &format!(
-            "  unit {}; by {}; values {}\n",
-            kpi.unit,
-            names[3..3 + kpi.key_count].join(", "),
-            names[3 + kpi.key_count..names.len() - 3].join(", ")
-        );
+        let (keys, values) = columns(&kpi);
+        out += &format!("  unit {}; by {}; values {}\n", kpi.unit, keys.join(", "), values.join(", "));
         for parameter in &kpi.parameters {
             out += &format!("  parameter {} = {}\n", parameter.name, parameter.value);
         }

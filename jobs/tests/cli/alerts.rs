@@ -164,3 +164,10 @@ fn rules_are_checked_tested_and_exported() {
     let error = fails(folder, &["alerts", "backtest", "--data", "nothing"], 1);
     assert!(error.contains("there is no data folder nothing"), "{error}");
 }
+
+#[test]
+fn the_page_of_kpis_is_what_the_files_say() {
+    let (page, _) = ok(Path::new("."), &["kpi", "list", "--markdown"]);
+    let committed = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/kpis.md"));
+    assert_eq!(page, committed.expect("a page"), "write it with headsup kpi list --markdown > docs/kpis.md");
+}

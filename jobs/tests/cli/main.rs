@@ -7,6 +7,7 @@ mod checkpoints;
 #[cfg(feature = "clickhouse")]
 mod clickhouse;
 mod fluvio;
+mod prometheus;
 mod recompute;
 #[cfg(feature = "fluvio")]
 mod shares;

@@ -219,7 +219,8 @@ mod tests {
             let config = Config { log_url: url.to_owned(), ..Config::default() };
             let (role, data) = (Role::All, PathBuf::from("data"));
             let (from_start, until_end, profile) = (false, false, false);
-            definitions(&Job { role, config, kpis: Vec::new(), data, from_start, until_end, profile })
+            let alerts = headsup_alerts::Rules { rules: Vec::new(), shapes: Arc::new([]) };
+            definitions(&Job { role, config, kpis: Vec::new(), alerts, data, from_start, until_end, profile })
         };
         let (one, other) = (of("fluvio://one:9003"), of("fluvio://other:9003"));
         assert!(changed(&one, &one).is_empty());
