@@ -11,7 +11,7 @@ use headsup_operators::{ContactLimits, Pipeline, PipelineConfig};
 
 const MINUTE_MS: i64 = 60_000;
 
-fn pipeline(limits: ContactLimits) -> Pipeline {
+fn new(limits: ContactLimits) -> Pipeline {
     let config = PipelineConfig {
         partitions: 1,
         disorder_ms_max: 0,
@@ -64,7 +64,7 @@ fn check(limits: ContactLimits, script: &str, expected: &str) {
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>()
     };
     for lives in [false, true] {
-        let mut pipeline = self::pipeline(limits);
+        let mut pipeline = new(limits);
         let mut decoder = Decoder::new(Limits::default(), Pipeline::columns());
         let mut found = Vec::new();
         for (number, line) in tidy(script).iter().enumerate() {
@@ -76,7 +76,7 @@ fn check(limits: ContactLimits, script: &str, expected: &str) {
             found.extend(contacts.map(|contact| format!("{}: {contact}", &line[..5])));
             if lives {
                 let saved = pipeline.save().pack().expect("packed");
-                pipeline = self::pipeline(limits);
+                pipeline = new(limits);
                 pipeline.restore(&saved).expect("it was saved");
             }
         }
@@ -166,7 +166,7 @@ fn what_is_late_waits_for_what_is_late_behind_it() {
 #[test]
 fn nothing_is_remembered_for_no_time() {
     let limits = ContactLimits { linger_ms: 0, wrap_ms: 0, ..ContactLimits::default() };
-    let mut pipeline = pipeline(limits);
+    let mut pipeline = new(limits);
     let mut decoder = Decoder::new(Limits::default(), Pipeline::columns());
     for (number, line) in
         ["00:00 c1 accepted", "00:20 heartbeat", "00:30 c1 closed", "00:31 heartbeat"].iter().enumerate()
