@@ -493,10 +493,6 @@ impl Pipeline {
             if let Some(agents) = &mut self.facts.agents {
                 agents.end(latest_ms);
             }
-            if self.waiting() {
-                let next_ms = (latest_ms.div_euclid(self.grid_ms) + 1) * self.grid_ms;
-                self.next_tick_ms = self.next_tick_ms.min(next_ms);
-            }
         }
         self.run_until(watermark_ms, &mut output)?;
         assert!(!all || !self.waiting(), "facts are left over at the end of time");

@@ -7,7 +7,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use headsup_events::{Chunk, Decoder, Limits};
 use headsup_operators::facts::Table;
-use headsup_operators::{ContactLimits, Pipeline, PipelineConfig};
+use headsup_operators::{ContactLimits, FollowLimits, Pipeline, PipelineConfig};
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -18,6 +18,9 @@ fn new(limits: ContactLimits) -> Pipeline {
         lateness_ms_max: 60 * MINUTE_MS,
         contacts: limits,
         queue_tick_ms: 10_000,
+        queue_over_ms: 120_000,
+        follow: FollowLimits::default(),
+        agents: true,
         store: vec![Table::Contacts],
         profile: false,
     };
@@ -77,7 +80,7 @@ fn check(limits: ContactLimits, script: &str, expected: &str) {
             if lives {
                 let saved = pipeline.save().pack().expect("packed");
                 pipeline = new(limits);
-                pipeline.restore(&saved).expect("it was saved");
+                pipeline.restore(&saved, u32::MAX).expect("it was saved");
             }
         }
         assert_eq!(found, tidy(expected), "a new life after every line: {lives}");

@@ -38,8 +38,8 @@ impl SavedContacts {
             let conversation = self.conversations.get(place as usize);
             let closed_ms = conversation.contact.closed_ms.unwrap_or(at_ms);
             (at_ms == i64::MAX || is_time(at_ms))
-                && (!queue
-                    || conversation.standing().is_none()
+                && ((!queue || conversation.standing().is_none())
+                    && conversation.contact.effort.agent().is_none()
                     || at_ms.max(conversation.due_ms).max(closed_ms) <= latest_ms)
         };
         self.timers.iter().all(in_time)
