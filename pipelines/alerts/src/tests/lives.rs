@@ -405,3 +405,20 @@ fn what_is_usual_in_the_hour_of_the_week() {
     "#]],
     );
 }
+
+/// As in a damaged state: a time that is years before the rows is no reason to go through the years
+/// minute by minute.
+#[test]
+fn rows_far_ahead_are_waited_for() {
+    let text = "[[alert]]\nname = \"high\"\nkpi = \"levels\"\nby = [\"shop\"]\nburn = { good = \"good\", \
+                total = \"offered\", objective = 0.5, windows = [{ long = \"5m\", short = \"5m\", rate = 1 }] }";
+    let rules = crate::Rules::parse("alerts.toml", text, &super::shapes()).expect("rules");
+    let (at_ms, rows) = super::batches(&rules, "100000 a=0/10").remove(0);
+    let mut alerts = crate::Alerts::new(&rules);
+    alerts.absorb(rows[0].0, &rows[0].1).expect("rows");
+    let mut out = Vec::new();
+    alerts.tick(-1 << 50, &mut out);
+    assert_eq!((alerts.next_tick_ms(), out.len()), (Some(at_ms), 0));
+    alerts.tick(at_ms, &mut out);
+    assert_eq!(out.len(), 1);
+}
