@@ -49,7 +49,7 @@ pub(crate) struct Times {
 }
 
 /// What says where a rise comes from: of the series, in the window that ends then, above the limit.
-pub(crate) type Fill<'a> = dyn FnMut(&[String], i64, f64) -> Option<(Vec<Contributor>, Vec<String>)> + 'a;
+pub(crate) type Fill<'a> = dyn FnMut(&[String], i64, f64) -> (Vec<Contributor>, Vec<String>) + 'a;
 
 /// What became of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -400,8 +400,12 @@ impl Saying<'_, '_> {
 
     fn fill(&mut self, alert: &mut Alert) {
         let Episode { started_ms, limit, .. } = alert.episode;
-        if let Some((contributors, worst)) = (self.fill)(&alert.key, started_ms, limit) {
-            (alert.contributors, alert.worst) = (contributors, worst);
+        let (found, worst) = (self.fill)(&alert.key, started_ms, limit);
+        // Of a window long over not everything is known any more: then what was found stays.
+        alert.contributors.retain(|old| found.iter().all(|new| new.dimension != old.dimension));
+        alert.contributors.extend(found);
+        if !worst.is_empty() {
+            alert.worst = worst;
         }
     }
 

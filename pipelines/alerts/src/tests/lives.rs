@@ -453,5 +453,6 @@ fn a_state_of_format_1_is_gone_on_from() {
         8 withdrawn b #2 00:06: since 5 started 6, 130 of 20 against 120, peak 130 at 5
         8 firing d #1 00:08: since 7 started 8, 122 of 20 against 120, peak 122 at 8
         9 resolved a #2 00:06: since 5 started 6 resolved 9, 135 of 20 against 120, peak 135 at 6
-    "#]].assert_eq(&shown(&out));
+    "#]]
+    .assert_eq(&shown(&out));
 }
