@@ -163,7 +163,7 @@ fn a_run_goes_on_where_it_was_stopped_and_says_why_it_cannot() {
         [(8, "is of format"), (whole.len() - 1, "do not match their hash"), (0, "no checkpoint")]
     {
         let mut spoiled = whole.clone();
-        spoiled[place] ^= 1;
+        spoiled[place] ^= 0x40;
         std::fs::write(&path, spoiled).expect("written");
         let message = fails(folder, UNTIL_END, 1);
         assert!(message.contains(told) && message.contains("--from-start"), "{message}");

@@ -461,10 +461,7 @@ impl RuleState {
         let mut fill = |key: &[String], end_ms: i64, limit: f64| {
             let parts = fine.and_then(|fine| fine.contributors(&rule, key, end_ms, limit));
             let (more, worst) = explain.explain(&rule, key, (end_ms - rule.size_ms, end_ms), now_ms);
-            if parts.is_none() && more.is_empty() && worst.is_empty() {
-                return None;
-            }
-            Some((parts.into_iter().flatten().chain(more).collect(), worst))
+            (parts.into_iter().flatten().chain(more).collect(), worst)
         };
         let first = out.len();
         let mut next_ms: Option<i64> = None;

@@ -278,7 +278,7 @@ impl<'a> Test<'a> {
         self.now_ms += steps * TEST_MS;
     }
 
-    fn expect(&mut self, at_ms: i64, value: Option<f64>) {
+    fn expects(&mut self, at_ms: i64, value: Option<f64>) {
         self.alerts.push((at_ms, value));
     }
 
@@ -354,28 +354,28 @@ fn threshold_test(rule: &Rule, threshold: &Threshold) -> String {
     let hot_ms = test.now_ms;
     test.during(rule.for_ms + 2 * TEST_MS, &with_n(hot, enough));
     if rule.for_ms >= TEST_MS {
-        test.expect(hot_ms + rule.for_ms - TEST_MS, None);
+        test.expects(hot_ms + rule.for_ms - TEST_MS, None);
     }
-    test.expect(test.now_ms - TEST_MS, Some(hot));
+    test.expects(test.now_ms - TEST_MS, Some(hot));
     let is_enough = !is_count || between >= rule.min_n as f64;
     if is_enough && threshold.clear.is_some_and(|clear| clear != threshold.fire) {
         test.during(rule.keep_firing_for_ms + 3 * TEST_MS, &with_n(between, enough));
-        test.expect(test.now_ms - TEST_MS, Some(between));
+        test.expects(test.now_ms - TEST_MS, Some(between));
     }
     let calm_ms = test.now_ms;
     test.during(rule.keep_firing_for_ms + 3 * TEST_MS, &with_n(calm, enough));
     if rule.keep_firing_for_ms > TEST_MS {
-        test.expect(
+        test.expects(
             calm_ms + rule.keep_firing_for_ms - TEST_MS,
             Some(kept(test.series[rule.value.as_str()].as_slice())),
         );
     }
-    test.expect(test.now_ms - TEST_MS, None);
+    test.expects(test.now_ms - TEST_MS, None);
     let mut out = test.text("fires, goes on between its limits, and ends");
     if !is_count && rule.min_n > 0 {
         let mut few = Test::new(rule);
         few.during(rule.for_ms + 5 * TEST_MS, &with_n(hot, enough - 1.0));
-        few.expect(few.now_ms - TEST_MS, None);
+        few.expects(few.now_ms - TEST_MS, None);
         out += &few.text("too few say nothing");
     }
     out
@@ -393,19 +393,19 @@ fn burn_test(rule: &Rule, burn: &Burn) -> String {
     let values = |good: f64, all: f64| [(burn.good.as_str(), good), (burn.total.as_str(), all)];
     let mut test = Test::new(rule);
     test.during(long_ms, &values(all, all));
-    test.expect(test.now_ms - TEST_MS, None);
+    test.expects(test.now_ms - TEST_MS, None);
     // All of the long window fails.
     test.during(long_ms + rule.for_ms, &values(0.0, all));
-    test.expect(test.now_ms - TEST_MS, Some(1.0));
+    test.expects(test.now_ms - TEST_MS, Some(1.0));
     // All of it is good.
     test.during(long_ms + rule.keep_firing_for_ms + 2 * TEST_MS, &values(all, all));
-    test.expect(test.now_ms - TEST_MS, None);
+    test.expects(test.now_ms - TEST_MS, None);
     let mut out = test.text("burns, and is good again");
     let few = ((rule.min_n - 1) / windows) as f64;
     if few >= 1.0 {
         let mut test = Test::new(rule);
         test.during(long_ms + rule.for_ms, &values(0.0, few));
-        test.expect(test.now_ms - TEST_MS, None);
+        test.expects(test.now_ms - TEST_MS, None);
         out += &test.text("too few say nothing");
     }
     out

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::rules::{Baseline, Burn, Condition, Rule};
+use crate::rules::{BURN_PAIRS_MAX, Baseline, Burn, Condition, Rule};
 
 /// A row of a series. Of a burn rate `value` is what was good and `n` all.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -152,38 +152,37 @@ impl Rule {
 
     /// The pair of windows that burns most, in terms of its own rate.
     fn burning(&self, burn: &Burn, points: &VecDeque<Point>, upto: usize, end_ms: i64) -> Option<Reading> {
-        let mut sums = vec![[(0.0, 0i64); 2]; burn.windows.len()];
-        // Windows overlap, so those that lie end to end are added up.
+        // Windows overlap, so those that lie end to end are added up, back to the end of each length.
+        let mut sums = [(0.0, 0i64); 2 * BURN_PAIRS_MAX];
+        let mut sum = (0.0, 0i64);
         let mut place = upto;
         let mut ends_ms = end_ms;
         let stride = (self.size_ms / self.slide_ms) as usize;
-        while ends_ms > end_ms - burn.longest_ms() && place > 0 {
-            if points[place - 1].end_ms != ends_ms {
-                place = points.partition_point(|point| point.end_ms <= ends_ms);
-            }
-            if let Some(point) = place.checked_sub(1).map(|last| points[last])
-                && point.end_ms == ends_ms
-            {
-                for (pair, sums) in burn.windows.iter().zip(&mut sums) {
-                    for (length_ms, sum) in [pair.long_ms, pair.short_ms].into_iter().zip(sums) {
-                        if ends_ms > end_ms - length_ms {
-                            sum.0 += point.value.unwrap_or(0.0);
-                            sum.1 = sum.1.saturating_add(point.n.unwrap_or(0));
-                        }
-                    }
+        for (length, &length_ms) in burn.lengths_ms.iter().enumerate() {
+            while ends_ms > end_ms - length_ms && place > 0 {
+                if points[place - 1].end_ms != ends_ms {
+                    place = points.partition_point(|point| point.end_ms <= ends_ms);
                 }
+                if let Some(point) = place.checked_sub(1).map(|last| &points[last])
+                    && point.end_ms == ends_ms
+                {
+                    sum.0 += point.value.unwrap_or(0.0);
+                    sum.1 = sum.1.saturating_add(point.n.unwrap_or(0));
+                }
+                ends_ms -= self.size_ms;
+                // Where it is if no window is missing.
+                place = match place.checked_sub(stride) {
+                    Some(before) if before > 0 => before,
+                    _ => points.partition_point(|point| point.end_ms <= ends_ms),
+                };
             }
-            ends_ms -= self.size_ms;
-            // Where it is if no window is missing.
-            place = place.saturating_sub(stride);
-            if place == 0 {
-                place = points.partition_point(|point| point.end_ms <= ends_ms);
-            }
+            sums[length] = sum;
         }
+        let of = |length_ms: i64| sums[burn.lengths_ms.iter().position(|&l| l == length_ms).unwrap_or(0)];
         let budget = 1.0 - burn.objective;
         burn.windows
             .iter()
-            .zip(&sums)
+            .map(|pair| (pair, [of(pair.long_ms), of(pair.short_ms)]))
             .filter(|(_, [long, short])| long.1 >= self.min_n.max(1) && short.1 > 0)
             .map(|(pair, sums)| {
                 // The less of the two: both have to burn.

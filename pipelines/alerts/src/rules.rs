@@ -112,6 +112,8 @@ pub struct Burn {
     pub objective: f64,
     /// Pairs of windows, of which one has to burn.
     pub windows: Vec<BurnWindow>,
+    /// The lengths of all of them, the shortest first.
+    pub(crate) lengths_ms: Vec<i64>,
 }
 
 /// A pair of windows, which both have to burn.
@@ -229,6 +231,8 @@ const SAMPLE_MS_MIN: i64 = 300_000;
 const DURATION_MS_MAX: i64 = 31 * 86_400_000;
 /// Corrections that a seasonal rule can wait for: a week's values have to be final the week after.
 const SEASONAL_CORRECTIONS_MS_MAX: i64 = 6 * 86_400_000;
+/// Pairs of windows of a burn rate.
+pub(crate) const BURN_PAIRS_MAX: usize = 8;
 /// Windows of a KPI in the longest window of a burn rate.
 const BURN_POINTS_MAX: i64 = 50_000;
 
@@ -822,7 +826,14 @@ impl Reading<'_> {
                 windows.push(BurnWindow { long_ms, short_ms, rate });
             }
         }
-        Some(Condition::Burn(Burn { good: good?, total: total?, objective: objective?, windows }))
+        if pairs.len() > BURN_PAIRS_MAX {
+            self.mistake(list.span().start, format!("more than {BURN_PAIRS_MAX} pairs of windows"));
+        }
+        let mut lengths_ms: Vec<i64> =
+            windows.iter().flat_map(|pair| [pair.long_ms, pair.short_ms]).collect();
+        lengths_ms.sort_unstable();
+        lengths_ms.dedup();
+        Some(Condition::Burn(Burn { good: good?, total: total?, objective: objective?, windows, lengths_ms }))
     }
 
     /// Whether the KPI has what a burn rate is computed from.

@@ -31,6 +31,9 @@ pub(crate) struct Series {
     dirty: bool,
     #[serde(skip)]
     tip: Life,
+    /// What `tip` became at the ends of windows that are not settled.
+    #[serde(skip)]
+    trail: VecDeque<(i64, Life)>,
     /// Episodes in `tip` that are over, but not settled.
     #[serde(skip)]
     closed: Vec<Episode>,
@@ -46,7 +49,7 @@ pub(crate) struct Times {
 }
 
 /// What says where a rise comes from: of the series, in the window that ends then, above the limit.
-pub(crate) type Fill<'a> = dyn FnMut(&[String], i64, f64) -> Option<(Vec<Contributor>, Vec<String>)> + 'a;
+pub(crate) type Fill<'a> = dyn FnMut(&[String], i64, f64) -> (Vec<Contributor>, Vec<String>) + 'a;
 
 /// What became of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +72,7 @@ impl Series {
             said: Vec::new(),
             dirty: false,
             tip: Life::Idle,
+            trail: VecDeque::new(),
             closed: Vec::new(),
         }
     }
@@ -114,6 +118,7 @@ impl Series {
         self.tip == Life::Idle
             && self.base == Life::Idle
             && self.points.is_empty()
+            && self.trail.is_empty()
             && self.said.is_empty()
             && self.closed.is_empty()
             && self.samples.hours.is_empty()
@@ -122,8 +127,10 @@ impl Series {
     /// When it can change next without a further row, in ms.
     pub fn next_ms(&self, rule: &Rule, done: i64) -> Option<i64> {
         let soon = done.saturating_add(rule.slide_ms);
-        let early = self.points.get(self.points.partition_point(|point| point.end_ms <= done));
-        let echo = self.points.back().is_some_and(|last| last.end_ms.saturating_add(rule.echo_ms()) > soon);
+        let upto = self.points.partition_point(|point| point.end_ms <= done);
+        let early = self.points.get(upto);
+        let last = upto.checked_sub(1).map(|last| self.points[last].end_ms);
+        let echo = last.is_some_and(|last| last.saturating_add(rule.echo_ms()) > soon);
         let firing = self.tip.firing().map(|episode| {
             let over = episode.last_ms.saturating_add(rule.keep_firing_for_ms);
             let steps = over.saturating_sub(done).max(1) as u64;
@@ -155,8 +162,7 @@ impl Series {
         {
             let closed = self.closed.len();
             let was_firing = self.tip.firing().is_some();
-            let Self { points, samples, tip, .. } = self;
-            fold(rule, points, samples, tip, before.done, done, &mut self.closed);
+            self.fold(rule, before.done, done);
             // Nearly always there is nothing to say.
             if was_firing != self.tip.firing().is_some() || self.closed.len() > closed {
                 self.say(rule, now_ms, before, after.done, false, fill, out);
@@ -168,17 +174,17 @@ impl Series {
         if after.settled > before.settled
             && let Some(settled) = after.settled
         {
-            self.settle(rule, before, after, settled);
+            self.settle(rule, settled);
         }
     }
 
     /// Computes again what is not settled.
     fn refold(&mut self, rule: &Rule, times: Times) {
         self.closed.clear();
+        self.trail.clear();
         self.tip = self.base;
         if let Some(done) = times.done {
-            let Self { points, samples, tip, closed, .. } = self;
-            fold(rule, points, samples, tip, times.settled, done, closed);
+            self.fold(rule, times.settled, done);
         }
     }
 
@@ -239,12 +245,12 @@ impl Series {
         }
     }
 
-    fn settle(&mut self, rule: &Rule, before: Times, after: Times, settled: i64) {
-        if after.settled == after.done {
-            self.base = self.tip;
-        } else {
-            let Self { points, samples, base, .. } = self;
-            fold(rule, points, samples, base, before.settled, settled, &mut Vec::new());
+    fn settle(&mut self, rule: &Rule, settled: i64) {
+        while let Some(&(end_ms, life)) = self.trail.front()
+            && end_ms <= settled
+        {
+            self.base = life;
+            self.trail.pop_front();
         }
         self.closed.retain(|episode| episode.resolved_ms > Some(settled));
         let kept_from = settled.saturating_sub(rule.memory_ms());
@@ -258,6 +264,41 @@ impl Series {
         });
         if let Condition::Baseline(baseline) = &rule.condition {
             self.samples.forget(settled, baseline.weeks);
+        }
+    }
+
+    /// Lives through the windows after `from`, up to `to`.
+    fn fold(&mut self, rule: &Rule, from: Option<i64>, to: i64) {
+        let Self { points, samples, tip, trail, closed, .. } = self;
+        let mut upto = points.partition_point(|point| Some(point.end_ms) <= from);
+        let mut end_ms = match (from, points.front()) {
+            (Some(from), _) => from + rule.slide_ms,
+            (None, Some(first)) => first.end_ms,
+            (None, None) => return,
+        };
+        let echo_ms = rule.echo_ms();
+        while end_ms <= to {
+            let next = points.get(upto).map(|point| point.end_ms);
+            if *tip == Life::Idle && next != Some(end_ms) {
+                let last = upto.checked_sub(1).map(|last| points[last].end_ms);
+                if last.is_none_or(|last| end_ms - last >= echo_ms) {
+                    // Nothing happens until the next row.
+                    match next {
+                        Some(next) if next <= to => end_ms = next,
+                        _ => return,
+                    }
+                }
+            }
+            if points.get(upto).is_some_and(|point| point.end_ms == end_ms) {
+                upto += 1;
+            }
+            let reading = rule.reading(points, upto, end_ms, samples);
+            let before = *tip;
+            closed.extend(tip.step(rule, end_ms, reading));
+            if *tip != before {
+                trail.push_back((end_ms, *tip));
+            }
+            end_ms += rule.slide_ms;
         }
     }
 
@@ -364,8 +405,12 @@ impl Saying<'_, '_> {
 
     fn fill(&mut self, alert: &mut Alert) {
         let Episode { started_ms, limit, .. } = alert.episode;
-        if let Some((contributors, worst)) = (self.fill)(&alert.key, started_ms, limit) {
-            (alert.contributors, alert.worst) = (contributors, worst);
+        let (found, worst) = (self.fill)(&alert.key, started_ms, limit);
+        // Of a window long over not everything is known any more: then what was found stays.
+        alert.contributors.retain(|old| found.iter().all(|new| new.dimension != old.dimension));
+        alert.contributors.extend(found);
+        if !worst.is_empty() {
+            alert.worst = worst;
         }
     }
 
@@ -375,43 +420,5 @@ impl Saying<'_, '_> {
         alert.latest = self.latest;
         let rule = self.rule.clone();
         self.out.push(Change { kind, at_ms: self.now_ms, rule, alert: alert.clone() });
-    }
-}
-
-/// Lives through the windows after `from`, up to `to`.
-fn fold(
-    rule: &Rule,
-    points: &VecDeque<Point>,
-    samples: &mut Samples,
-    life: &mut Life,
-    from: Option<i64>,
-    to: i64,
-    closed: &mut Vec<Episode>,
-) {
-    let mut upto = points.partition_point(|point| Some(point.end_ms) <= from);
-    let mut end_ms = match (from, points.front()) {
-        (Some(from), _) => from + rule.slide_ms,
-        (None, Some(first)) => first.end_ms,
-        (None, None) => return,
-    };
-    let echo_ms = rule.echo_ms();
-    while end_ms <= to {
-        let next = points.get(upto).map(|point| point.end_ms);
-        if *life == Life::Idle && next != Some(end_ms) {
-            let last = upto.checked_sub(1).map(|last| points[last].end_ms);
-            if last.is_none_or(|last| end_ms - last >= echo_ms) {
-                // Nothing happens until the next row.
-                match next {
-                    Some(next) if next <= to => end_ms = next,
-                    _ => return,
-                }
-            }
-        }
-        if points.get(upto).is_some_and(|point| point.end_ms == end_ms) {
-            upto += 1;
-        }
-        let reading = rule.reading(points, upto, end_ms, samples);
-        closed.extend(life.step(rule, end_ms, reading));
-        end_ms += rule.slide_ms;
     }
 }

@@ -405,3 +405,54 @@ fn what_is_usual_in_the_hour_of_the_week() {
     "#]],
     );
 }
+
+/// As in a damaged state: a time that is years before the rows is no reason to go through the years
+/// minute by minute.
+#[test]
+fn rows_far_ahead_are_waited_for() {
+    let text = "[[alert]]\nname = \"high\"\nkpi = \"levels\"\nby = [\"shop\"]\nburn = { good = \"good\", \
+                total = \"offered\", objective = 0.5, windows = [{ long = \"5m\", short = \"5m\", rate = 1 }] }";
+    let rules = crate::Rules::parse("alerts.toml", text, &super::shapes()).expect("rules");
+    let (at_ms, rows) = super::batches(&rules, "100000 a=0/10").remove(0);
+    let mut alerts = crate::Alerts::new(&rules);
+    alerts.absorb(rows[0].0, &rows[0].1).expect("rows");
+    let mut out = Vec::new();
+    alerts.tick(-1 << 50, &mut out);
+    assert_eq!((alerts.next_tick_ms(), out.len()), (Some(at_ms), 0));
+    alerts.tick(at_ms, &mut out);
+    assert_eq!(out.len(), 1);
+}
+
+/// A state of format 1, as the first version saved it, is gone on from. Where the format changes,
+/// the version has to as well, and this sample stays.
+#[test]
+fn a_state_of_format_1_is_gone_on_from() {
+    let rules = rules(&format!("{HIGH}for = \"1m\"\nkeep_firing_for = \"2m\""));
+    let before = "5 a=130/20 b=130/20 c=100/20
+                  6 a=135/20 b=130/20 5:c=150/20
+                  7 a=105/20 c=130/20 d=121/20 8:a=1/20";
+    let after = "8 d=122/20 6:b=100/20 7:a=130/21
+                 9 a=100/20";
+    let mut alerts = crate::Alerts::new(&rules);
+    for (at_ms, rows) in super::batches(&rules, before) {
+        alerts.advance(&rows, at_ms, &mut crate::Unexplained, &mut Vec::new()).expect("rows");
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/state-1.bin");
+    if std::env::var_os("UPDATE_EXPECT").is_some() && !std::path::Path::new(path).exists() {
+        std::fs::write(path, alerts.save().expect("saved")).expect("written");
+    }
+    let sample = std::fs::read(path).expect("readable");
+    assert_eq!(alerts.save().expect("saved"), sample);
+    let mut alerts = crate::Alerts::new(&rules);
+    alerts.restore(&sample).expect("restored");
+    let mut out = Vec::new();
+    for (at_ms, rows) in super::batches(&rules, after) {
+        alerts.advance(&rows, at_ms, &mut crate::Unexplained, &mut out).expect("rows");
+    }
+    expect![[r#"
+        8 withdrawn b #2 00:06: since 5 started 6, 130 of 20 against 120, peak 130 at 5
+        8 firing d #1 00:08: since 7 started 8, 122 of 20 against 120, peak 122 at 8
+        9 resolved a #2 00:06: since 5 started 6 resolved 9, 135 of 20 against 120, peak 135 at 6
+    "#]]
+    .assert_eq(&shown(&out));
+}

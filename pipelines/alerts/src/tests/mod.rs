@@ -81,7 +81,9 @@ pub(crate) fn rules(text: &str) -> Rules {
 fn batches(rules: &Rules, script: &str) -> Vec<(i64, Vec<(usize, RecordBatch)>)> {
     let rule = &rules.rules[0];
     let shape = &rules.shapes[rule.kpi_place()];
-    let mut revision = 0;
+    // Also of a script that goes on from another one.
+    let mut revision =
+        script.split_whitespace().next().and_then(|minute| minute.parse().ok()).unwrap_or(0) * 100;
     let mut ticks = Vec::new();
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let mut words = line.split_whitespace();

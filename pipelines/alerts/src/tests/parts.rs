@@ -309,3 +309,47 @@ fn a_state_of_other_rules_is_refused() {
     expect!["the state is of other alerts: format 9, expected 1; begin from the start"]
         .assert_eq(&error.to_string());
 }
+
+/// An agent of the first look, and nothing of later ones.
+struct Once(bool);
+
+impl Explain for Once {
+    fn explain(&mut self, rule: &Rule, key: &[String], _: (i64, i64)) -> (Vec<Contributor>, Vec<String>) {
+        let first = !std::mem::replace(&mut self.0, true);
+        if first { Agents.explain(rule, key, (MINUTE, 6 * MINUTE)) } else { Default::default() }
+    }
+}
+
+#[test]
+fn what_is_not_known_any_more_stays() {
+    let rules = rules(HIGH);
+    let mut alerts = Alerts::new(&rules);
+    let (mut out, mut once) = (Vec::new(), Once(false));
+    for minute in 5..8 {
+        let rows = window(&rules, minute, "a/chat/billing=200/50");
+        alerts.advance(&rows, minute * MINUTE, &mut once, &mut out).expect("rows");
+    }
+    // A correction of a window that is over, by shop alone.
+    let shape = &rules.shapes[0];
+    let row = [(vec!["a"], vec![Some(51.0), Some(210.0)])];
+    let row = make(shape, &shape.sets[1], 6 * MINUTE, (2, false, 8 * MINUTE), &row).expect("rows");
+    alerts.advance(&[(0, row)], 8 * MINUTE, &mut once, &mut out).expect("rows");
+    check(
+        &out,
+        expect![[r#"
+        firing high/a/1970-01-01T00:06:00.000Z
+        channel chat: 50, 1.000 Some(200.0)
+        skill billing: 50, 1.000 Some(200.0)
+        agent_id agent-of-a: 10, 0.500 None
+        amended high/a/1970-01-01T00:06:00.000Z
+        channel chat: 50, 1.000 Some(200.0)
+        skill billing: 50, 1.000 Some(200.0)
+        agent_id agent-of-a: 10, 0.500 None
+        resolved high/a/1970-01-01T00:06:00.000Z
+        channel chat: 50, 1.000 Some(200.0)
+        skill billing: 50, 1.000 Some(200.0)
+        agent_id agent-of-a: 10, 0.500 None
+    "#]],
+    );
+    assert_eq!(out[1].alert.worst, ["conversation-1"]);
+}
