@@ -32,6 +32,7 @@ pub(super) fn shapes() -> Vec<KpiShape> {
                 .collect(),
             size_ms: size,
             slide_ms: slide,
+            offset_ms: 0,
             corrections_ms: corrections,
         };
     let five = (MINUTE, 5 * MINUTE, 10 * MINUTE);

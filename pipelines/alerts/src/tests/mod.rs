@@ -36,6 +36,7 @@ fn shapes() -> Vec<KpiShape> {
             values: vec![("contacts".to_owned(), DataType::Int64), ("aht".to_owned(), DataType::Float64)],
             size_ms: 5 * MINUTE,
             slide_ms: MINUTE,
+            offset_ms: 0,
             corrections_ms: 4 * MINUTE,
         },
         KpiShape {
@@ -50,6 +51,7 @@ fn shapes() -> Vec<KpiShape> {
             ],
             size_ms: 5 * MINUTE,
             slide_ms: 5 * MINUTE,
+            offset_ms: 0,
             corrections_ms: 0,
         },
     ];
@@ -57,6 +59,7 @@ fn shapes() -> Vec<KpiShape> {
         name: "calls".to_owned(),
         size_ms: 3 * MINUTE,
         slide_ms: MINUTE,
+        offset_ms: 0,
         corrections_ms: 4 * MINUTE,
         ..shapes[1].clone()
     });
@@ -64,6 +67,7 @@ fn shapes() -> Vec<KpiShape> {
         name: "hourly".to_owned(),
         size_ms: 60 * MINUTE,
         slide_ms: 60 * MINUTE,
+        offset_ms: 0,
         corrections_ms: 120 * MINUTE,
         ..shapes[0].clone()
     });

@@ -98,6 +98,7 @@ impl Explain for Agents {
         rule: &Rule,
         key: &[String],
         window_ms: (i64, i64),
+        _: i64,
     ) -> (Vec<Contributor>, Vec<String>) {
         assert_eq!((rule.name.as_str(), window_ms), ("high", (MINUTE, 6 * MINUTE)));
         let agent = Contributor {
@@ -314,9 +315,15 @@ fn a_state_of_other_rules_is_refused() {
 struct Once(bool);
 
 impl Explain for Once {
-    fn explain(&mut self, rule: &Rule, key: &[String], _: (i64, i64)) -> (Vec<Contributor>, Vec<String>) {
+    fn explain(
+        &mut self,
+        rule: &Rule,
+        key: &[String],
+        _: (i64, i64),
+        now_ms: i64,
+    ) -> (Vec<Contributor>, Vec<String>) {
         let first = !std::mem::replace(&mut self.0, true);
-        if first { Agents.explain(rule, key, (MINUTE, 6 * MINUTE)) } else { Default::default() }
+        if first { Agents.explain(rule, key, (MINUTE, 6 * MINUTE), now_ms) } else { Default::default() }
     }
 }
 
