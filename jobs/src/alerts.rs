@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
 use clap::{Args, Subcommand};
 use headsup_alerts::{AlertsError, Backtest, Cases, Fired, Rules, backtest, diff, export, runs};
 use headsup_events::format_rfc3339_ms;
@@ -186,10 +187,17 @@ fn rounded(value: f64) -> String {
 fn of_history(which: &Which, kpis: &[Arc<Kpi>], rules: &Rules) -> Result<Backtest, Failure> {
     let mut rows: Vec<(i64, usize, RecordBatch)> = Vec::new();
     for (place, kpi) in kpis.iter().enumerate() {
-        // Nothing is read of what no rule asks for.
-        if !rules.rules.iter().any(|rule| rule.kpi == kpi.name) {
+        // Nothing is kept of what no rule asks for.
+        let of_kpi = rules.rules.iter().filter(|rule| rule.kpi == kpi.name);
+        let wanted: Vec<Vec<&str>> = of_kpi.map(|rule| sorted(&rule.by)).collect();
+        if wanted.is_empty() {
             continue;
         }
+        let of_rule = |run: &RecordBatch| {
+            let grouped_by = run.column(2).as_string_opt::<i32>().map_or("", |text| text.value(0));
+            let keys: Vec<&str> = grouped_by.split(',').filter(|key| !key.is_empty()).collect();
+            wanted.contains(&sorted(&keys))
+        };
         let folder = format!("kpi_history/{}", kpi.name);
         let batches = headsup_connectors::store::read_table(&which.place.data, &folder);
         for batch in batches.map_err(Failure::from_error)? {
@@ -197,7 +205,7 @@ fn of_history(which: &Which, kpis: &[Arc<Kpi>], rules: &Rules) -> Result<Backtes
             let batch = headsup_runtime::KpiRows::of(kpi, batch).map_err(|problem| {
                 Failure::new(format!("cannot read the rows of KPI {}: {problem}", kpi.name))
             })?;
-            for run in runs(batch.batch()).map_err(Failure::from_error)? {
+            for run in runs(batch.batch()).map_err(Failure::from_error)?.into_iter().filter(of_rule) {
                 rows.push((at_ms(&run), place, run));
             }
         }
@@ -205,6 +213,12 @@ fn of_history(which: &Which, kpis: &[Arc<Kpi>], rules: &Rules) -> Result<Backtes
     // Of one tick, in the order of the KPIs and as they were given out.
     rows.sort_by_key(|(at_ms, place, _)| (*at_ms, *place));
     over(rules, rows)
+}
+
+fn sorted<T: AsRef<str>>(keys: &[T]) -> Vec<&str> {
+    let mut keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
+    keys.sort_unstable();
+    keys
 }
 
 /// Over the final rows that KPIs have by the stored facts.
@@ -233,8 +247,6 @@ fn over(rules: &Rules, rows: Vec<(i64, usize, RecordBatch)>) -> Result<Backtest,
 
 /// When the rows were given out.
 fn at_ms(batch: &RecordBatch) -> i64 {
-    use arrow::array::AsArray;
-    use arrow::datatypes::TimestampMicrosecondType;
     let column = batch.column(batch.num_columns() - 1).as_primitive_opt::<TimestampMicrosecondType>();
     column.and_then(|times| times.iter().next().flatten()).unwrap_or(0).div_euclid(1_000)
 }

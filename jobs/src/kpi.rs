@@ -101,8 +101,8 @@ fn page(place: &Place, folder: &Folder) -> Result<(), Failure> {
     }
     for kpi in &kpis {
         let (keys, values) = columns(kpi);
-        out +=
-            &format!("\n## {}\n\n**{}**\n\n{}\n\n", kpi.name, kpi.title.replace('|', "·"), kpi.description);
+        let title = kpi.title.replace('|', "·");
+        out += &format!("\n## {}\n\n**{title}**\n\n{}\n\n", kpi.name, paragraphs(&kpi.description));
         out += &format!("- Unit: {}. Windows of {}", kpi.unit, windows(kpi));
         out += &match kpi.corrections_ms {
             0 => ", without corrections".to_owned(),
@@ -116,6 +116,36 @@ fn page(place: &Place, folder: &Folder) -> Result<(), Failure> {
         out += &format!("\n```sql\n{}\n```\n", query.collect::<Vec<_>>().join("\n").trim());
     }
     output::print(&out)
+}
+
+/// A description, in which a line that is moved in by two is an item of a list: a name and what it
+/// is.
+fn paragraphs(description: &str) -> String {
+    let mut out = String::new();
+    let mut in_list = false;
+    for line in description.lines() {
+        let item = line.strip_prefix("  ").filter(|rest| !rest.starts_with(' '));
+        match item.and_then(|item| item.split_once(' ')) {
+            Some((name, what)) => {
+                out += if in_list { "\n" } else { "\n\n" };
+                out += &format!("- `{name}`: {}", what.trim());
+                in_list = true;
+            }
+            None if in_list && line.starts_with(' ') => out += &format!(" {}", line.trim()),
+            None => {
+                out += if in_list {
+                    "\n\n"
+                } else if out.is_empty() {
+                    ""
+                } else {
+                    "\n"
+                };
+                out += line;
+                in_list = false;
+            }
+        }
+    }
+    out
 }
 
 fn code(names: &[&str]) -> String {

@@ -33,6 +33,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
 
+    seed("alerts", "rules", include_bytes!("rules.toml"))?;
+    seed("alerts", "tests", include_bytes!("../../sql/alerts_test.toml"))?;
+    seed("alerts", "state", include_bytes!("../alerts/src/tests/state-1.bin"))?;
+
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     gzip.write_all(text.as_bytes())?;
     seed("lines", "plain", &[&[9], text.as_bytes()].concat())?;

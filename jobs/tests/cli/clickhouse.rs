@@ -91,6 +91,9 @@ fn clickhouse_is_killed_in_the_middle_of_a_run() {
         // The run goes on, and says what is the matter.
         until("it notices", || number("headsup_clickhouse_behind_files") > 0.0);
         until("it says so", || get(&page, "/readyz").contains("clickhouse: failing for"));
+        // HEADSUP_TEST_DOWN_SECONDS=60 is a minute.
+        let down = std::env::var("HEADSUP_TEST_DOWN_SECONDS").ok().and_then(|text| text.parse().ok());
+        std::thread::sleep(Duration::from_secs(down.unwrap_or(0)));
         server.restart();
         until("it has caught up", || {
             number("headsup_clickhouse_behind_files") == 0.0 && number("headsup_log_lag_records") == 0.0
@@ -122,7 +125,7 @@ fn clickhouse_is_killed_in_the_middle_of_a_run() {
             );
         }
         let (out, _) = ok(folder, &["clickhouse", "status", "--config", "c.toml"]);
-        assert!(out.contains("3 of 3 migrations") && out.contains("are loaded"), "{out}");
+        assert!(out.contains("4 of 4 migrations") && out.contains("are loaded"), "{out}");
         // A KPI over the facts that ClickHouse has.
         std::fs::create_dir(folder.join("kpis")).expect("made");
         std::fs::write(folder.join("kpis/csat.sql"), include_str!("../../../sql/kpis/csat.sql"))

@@ -6,8 +6,19 @@
 #[path = "../../runtime/src/config.rs"]
 mod config;
 
+// And what it needs of the KPIs', for the same reason.
+extern crate self as headsup_kpi;
+#[allow(dead_code)]
+#[path = "../../kpi/src/calendar.rs"]
+mod calendar;
+#[path = "../../kpi/src/settings.rs"]
+mod settings;
+pub use calendar::Schedule;
+pub use settings::Settings;
+
 /// What `config` needs of its crate.
 mod publish {
+    pub const ALERTS: &str = "alerts";
     pub const KPIS: &str = "kpis";
     pub const QUARANTINE: &str = "quarantine";
 }

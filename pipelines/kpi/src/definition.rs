@@ -21,6 +21,7 @@ use headsup_stream::{Windowing, gcd, parse_duration_ms};
 
 use crate::calendar::Calendar;
 use crate::functions;
+use crate::settings::Settings;
 use headsup_operators::facts::Table;
 
 /// One KPI, checked and ready to run.
@@ -61,15 +62,6 @@ pub struct Kpi {
     pub rows: SchemaRef,
     /// How many columns after `grouped_by` are keys.
     pub key_count: usize,
-}
-
-/// What KPI files leave open.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// When shops are open.
-    pub calendar: Arc<Calendar>,
-    /// Values of parameters in place of those in the files, by KPI and name.
-    pub parameters: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// A value that a file gives a name: `-- parameter: within = 30 seconds`, and `$within` in the
@@ -374,6 +366,7 @@ impl Parser<'_> {
                 }
                 break;
             };
+            let text = comment.strip_prefix(' ').unwrap_or(comment).trim_end();
             let comment = comment.trim();
             let number = Some(index as u64 + 1);
             let duration = |value: &str| {
@@ -401,7 +394,7 @@ impl Parser<'_> {
                     if !header.description.is_empty() {
                         header.description.push('\n');
                     }
-                    header.description.push_str(comment);
+                    header.description.push_str(text);
                 }
             }
         }

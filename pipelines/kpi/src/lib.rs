@@ -16,15 +16,17 @@ mod functions;
 mod gather;
 mod groups;
 mod merge;
+mod settings;
 mod shares;
 mod sketch;
 mod ticks;
 
 pub use calendar::{Calendar, Schedule};
-pub use definition::{Kpi, KpiError, Parameter, Settings};
+pub use definition::{Kpi, KpiError, Parameter};
 pub use details::{Details, Part};
 pub use engine::KpiWindows;
 pub use functions::register;
 pub use merge::{Merge, Merged, Progress, Share, ShareRecord, ShareSays};
+pub use settings::Settings;
 pub use shares::KpiPartials;
 pub use ticks::tick_of;
