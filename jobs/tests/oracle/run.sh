@@ -1,15 +1,11 @@
 #!/bin/sh
-# Real data against independent engines: run.sh HEADSUP-BINARY
+# Simulated and real data against independent engines: run.sh HEADSUP-BINARY
 # HEADSUP_TEST_DATA names the folder with bank_calls/, online_retail/ and
 # call_centre_simulated/; without it there is nothing to compare with.
 set -eu
 headsup=$1
 here=$(cd "$(dirname "$0")" && pwd)
 data=${HEADSUP_TEST_DATA:-}
-if [ -z "$data" ]; then
-    echo "oracle: HEADSUP_TEST_DATA is not set; real data is not compared" >&2
-    exit 0
-fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/headsup/oracle"
@@ -18,6 +14,18 @@ if ! "$cache/bin/python" -c 'import duckdb' 2>/dev/null; then
     python3 -m venv "$cache" && "$cache/bin/pip" install --quiet -r "$here/requirements.txt"
 fi
 python="$cache/bin/python"
+
+# The twelve KPIs of simulated days, by hour.
+"$python" "$here/twelve.py" --kpis "$work/twelve"
+"$headsup" simulate --customers 8000 --days 5 --out "$work/days.jsonl" >/dev/null
+"$headsup" run --data "$work/days" --input "$work/days.jsonl" --until-end --kpis "$work/twelve"
+"$headsup" sql --data "$work/days" --kpis "$work/twelve" --format csv "$("$python" "$here/twelve.py" --sql)" >"$work/twelve.csv"
+"$python" "$here/twelve.py" "$work/days" "$work/twelve.csv"
+
+if [ -z "$data" ]; then
+    echo "oracle: HEADSUP_TEST_DATA is not set; real data is not compared" >&2
+    exit 0
+fi
 none="$work/no-kpis"
 mkdir "$none"
 cp "$here/kpi.sql" "$none/daily.sql"
