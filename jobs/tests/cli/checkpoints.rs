@@ -188,6 +188,17 @@ fn a_run_goes_on_where_it_was_stopped_and_says_why_it_cannot() {
     let (_, err) = ok(folder, &from_start);
     assert!(!err.contains("went on from a checkpoint"), "{err}");
     assert!(all_rows(folder) == expected, "from the start");
+
+    // Other rules of alerts keep nobody from going on; they begin anew, and that is said.
+    let rule =
+        "[[alert]]\nname = \"slow\"\nkpi = \"aht\"\nvalue = \"aht_ms\"\nby = []\nfire_above = 60_000\n";
+    std::fs::write(folder.join("two/alerts.toml"), rule).expect("written");
+    let (_, err) = ok(folder, &[UNTIL_END, &["--from-start"]].concat());
+    assert!(!err.contains("alerts begin anew") && err.contains("rows  alerts"), "{err}");
+    interrupted(folder, &live);
+    std::fs::write(folder.join("two/alerts.toml"), rule.replace("60_000", "70_000")).expect("written");
+    let (_, err) = ok(folder, UNTIL_END);
+    assert!(err.contains("alerts begin anew") && err.contains("slow"), "{err}");
 }
 
 /// Files that lie among those of tables and are not of them.

@@ -91,6 +91,13 @@ impl Alerting {
         }
     }
 
+    /// By rule, rows of series that were left out because there were so many, and rows that came
+    /// when their window was final.
+    pub fn left_out(&self) -> Vec<(String, u64, u64)> {
+        let counts = self.alerts.left_out().zip(self.alerts.late());
+        counts.map(|((rule, left_out), (_, late))| (rule.name.clone(), left_out, late)).collect()
+    }
+
     /// Those that fire.
     pub fn firing(&self) -> impl Iterator<Item = (&Arc<Rule>, &Alert)> {
         self.alerts.living()

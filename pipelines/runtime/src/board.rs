@@ -93,6 +93,9 @@ pub struct AlertBoard {
     pub firing: BTreeMap<String, (Arc<Rule>, Alert)>,
     /// The last changes, the newest first.
     pub recent: VecDeque<Change>,
+    /// By rule, rows of series that were left out because there were so many, and rows that came
+    /// when their window was final.
+    pub left_out: Vec<(String, u64, u64)>,
     /// How many changes, by rule and kind.
     pub counts: BTreeMap<(String, &'static str), u64>,
 }

@@ -369,6 +369,12 @@ impl Core {
         self.alerting.iter().flat_map(|(alerting, _)| alerting.firing())
     }
 
+    /// By rule of alerts, rows of series that were left out because there were so many, and rows
+    /// that came when their window was final.
+    pub fn alerts_left_out(&self) -> Vec<(String, u64, u64)> {
+        self.alerting.as_ref().map(|(alerting, _)| alerting.left_out()).unwrap_or_default()
+    }
+
     /// Which rules of alerts were others in the checkpoint that it goes on from, if so: then
     /// alerts began anew.
     pub fn other_rules(&self) -> Option<&str> {

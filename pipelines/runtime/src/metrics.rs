@@ -151,6 +151,20 @@ pub fn render(state: &State) -> Result<String, prometheus::Error> {
         "What has become of alerts since the process began: firing, amended, resolved, withdrawn.",
         &["alert", "change"],
     )?;
+    let left_out = counter(
+        "headsup_alert_rows_left_out_total",
+        "Rows of series that a rule does not look at because there are more than its series_max.",
+        &["alert"],
+    )?;
+    let late = counter(
+        "headsup_alert_rows_late_total",
+        "Rows that came when the alerts of their window could no longer change.",
+        &["alert"],
+    )?;
+    for (rule, rows_left_out, rows_late) in &state.alerts.left_out {
+        left_out.with_label_values(&[rule.as_str()]).inc_by(*rows_left_out);
+        late.with_label_values(&[rule.as_str()]).inc_by(*rows_late);
+    }
     for ((rule, kind), count) in &state.alerts.counts {
         changes.with_label_values(&[rule.as_str(), *kind]).inc_by(*count);
     }

@@ -182,12 +182,15 @@ pub enum RunError {
 
 /// Chunks decoded ahead of the operators, per partition.
 const AHEAD: usize = 2;
+/// Records of a partition that go on together, if they are there, however small the pieces are in
+/// which they were appended.
+const TOGETHER: usize = 1_024;
 /// Outputs waiting to be written.
 const OUTPUTS: usize = 16;
 
 enum Read {
     /// Decoded records, the offset after them, and how many more there are.
-    Batch(Batch, u64, u64),
+    Batches(Vec<Batch>, u64, u64),
     /// Nothing more for now.
     CaughtUp,
     End,
@@ -235,6 +238,12 @@ pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -
         resume::show(checkpoint, &job.kpis, &job.data, board)?;
         let firing = core.firing().map(|(rule, alert)| (alert.id.clone(), (rule.clone(), alert.clone())));
         board.update(|state| state.alerts.firing = firing.collect());
+    }
+    if let Some(which) = core.other_rules() {
+        eprintln!(
+            "headsup: alerts begin anew, because their rules are others than in the checkpoint: {which}; \
+             `headsup alerts backtest` shows what these would have said before, --from-start computes all again"
+        );
     }
     let resumed = checkpoint.as_ref().map(|_| core.accounting().iter().map(|partition| partition.read).sum());
     let resumed = resumed.filter(|&read| read > 0);
@@ -392,12 +401,12 @@ fn read_lines(mut lines: Lines, mut decode: Decode, sender: &Sender<Read>) -> (D
                 let started = Instant::now();
                 let batch = decode.decode(&chunk);
                 decoding += started.elapsed();
-                Read::Batch(batch, 0, 0)
+                Read::Batches(vec![batch], 0, 0)
             }
             Ok(None) => Read::End,
             Err(error) => Read::Failed(error),
         };
-        let last = !matches!(message, Read::Batch(..));
+        let last = !matches!(message, Read::Batches(..));
         if sender.send(message).is_err() || last {
             return (reading, decoding);
         }
@@ -414,26 +423,40 @@ fn read_log(
 ) -> (Duration, Duration) {
     let (mut reading, mut decoding) = (Duration::ZERO, Duration::ZERO);
     loop {
-        let started = Instant::now();
-        let message = if until.is_some_and(|until| next >= until) {
-            Read::End
-        } else {
-            match reader.next(Duration::from_millis(100)) {
+        // What was appended in small pieces and is there goes on together.
+        let (mut batches, mut records) = (Vec::new(), 0);
+        let message = loop {
+            if until.is_some_and(|until| next >= until) {
+                break Read::End;
+            }
+            let started = Instant::now();
+            let patience = if records == 0 { Duration::from_millis(100) } else { Duration::ZERO };
+            match reader.next(patience) {
                 Ok(Some(mut chunk)) => {
                     if let Some(until) = until {
                         chunk.spans.truncate((until - chunk.first_offset) as usize);
                     }
                     next = chunk.first_offset + chunk.spans.len() as u64;
+                    records += chunk.spans.len();
                     reading += started.elapsed();
                     let started = Instant::now();
-                    let batch = decode.decode(&chunk);
+                    batches.push(decode.decode(&chunk));
                     decoding += started.elapsed();
-                    let end = reader.end_offset().unwrap_or(next);
-                    Read::Batch(batch, next, end.saturating_sub(next))
+                    if records < TOGETHER {
+                        continue;
+                    }
+                    break Read::CaughtUp;
                 }
-                Ok(None) => Read::CaughtUp,
-                Err(error) => Read::Failed(error),
+                Ok(None) => break Read::CaughtUp,
+                Err(error) => break Read::Failed(error),
             }
+        };
+        let message = if batches.is_empty() {
+            message
+        } else {
+            // What follows them is asked for again.
+            let end = reader.end_offset().unwrap_or(next);
+            Read::Batches(batches, next, end.saturating_sub(next))
         };
         let last = matches!(message, Read::End | Read::Failed(_));
         if sender.send(message).is_err() || last || quit.load(Ordering::Relaxed) {
@@ -480,16 +503,18 @@ fn drive(
                 source.ended = true;
                 core.end(place);
             }
-            Read::Batch(batch, position, behind) => {
+            Read::Batches(batches, position, behind) => {
                 source.position = position;
                 source.caught_up = false;
                 source.quiet_since = Instant::now();
                 source.behind = source.behind.map(|_| behind);
-                let quarantined = core.push(place, batch)?;
-                if !quarantined.is_empty()
-                    && sender.send(Write::Quarantined(source.name.clone(), quarantined)).is_err()
-                {
-                    return Ok(());
+                for batch in batches {
+                    let quarantined = core.push(place, batch)?;
+                    if !quarantined.is_empty()
+                        && sender.send(Write::Quarantined(source.name.clone(), quarantined)).is_err()
+                    {
+                        return Ok(());
+                    }
                 }
             }
         }
@@ -570,6 +595,7 @@ fn show(core: &Core, sources: &[Source], board: &Board, seconds: f64) {
         }
         state.watermark_ms = core.watermark_ms();
         state.sizes = core.sizes();
+        state.alerts.left_out = core.alerts_left_out();
         for (name, refused) in core.refused() {
             if let Some(kpi) = state.kpis.iter_mut().find(|kpi| kpi.name == name) {
                 kpi.refused = refused;
