@@ -1,4 +1,4 @@
--- Turns, what follows contacts, and agents' time; what contacts and the queue say more of.
+-- Turns, what follows contacts, and agents' time; what contacts, the queue and alerts say more of.
 
 ALTER TABLE `{database}`.rows_contacts ADD COLUMN IF NOT EXISTS `rounds` Nullable(Int64);
 ALTER TABLE `{database}`.rows_contacts ADD COLUMN IF NOT EXISTS `reply_ms` Nullable(Int64);
@@ -48,6 +48,21 @@ SELECT
     `conversation_id`, `customer_id`, `shop`, `channel`, `skill`, `agent_id`, `origin`, `score`,
     `rated_at`, `known_at`, dt
 FROM `{database}`.rows_ratings FINAL
+WHERE (share, generation) IN (SELECT share, max(generation) FROM `{database}`.generations GROUP BY share);
+
+ALTER TABLE `{database}`.rows_alerts ADD COLUMN IF NOT EXISTS `revision` Nullable(UInt64);
+ALTER TABLE `{database}`.rows_alerts ADD COLUMN IF NOT EXISTS `peak` Nullable(Float64);
+ALTER TABLE `{database}`.rows_alerts ADD COLUMN IF NOT EXISTS `worst` Nullable(String);
+ALTER TABLE `{database}`.rows_alerts ADD COLUMN IF NOT EXISTS `resolved_at` Nullable({time});
+
+DROP TABLE IF EXISTS `{database}`.alerts;
+
+CREATE VIEW IF NOT EXISTS `{database}`.alerts AS
+SELECT
+    `alert_id`, `revision`, `name`, `state`, `severity`, `kpi`, `value_name`, `grouped_by`, `keys`,
+    `window_start`, `window_end`, `value`, `threshold`, `n`, `peak`, `contributors`, `worst`, `runbook`,
+    `started_at`, `resolved_at`, `at`, `known_at`, dt
+FROM `{database}`.rows_alerts FINAL
 WHERE (share, generation) IN (SELECT share, max(generation) FROM `{database}`.generations GROUP BY share);
 
 CREATE TABLE IF NOT EXISTS `{database}`.rows_turns

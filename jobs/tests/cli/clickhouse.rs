@@ -112,6 +112,11 @@ fn clickhouse_is_killed_in_the_middle_of_a_run() {
             ("rounds", "sum(reply_ms)"),
             ("orders", "sum(amount_minor)"),
             ("queue", "sum(waiting)"),
+            ("turns", "sum(reply_ms)"),
+            ("resolutions", "sum(after_ms)"),
+            ("inquiries", "sum(after_ms)"),
+            ("agents", "sum(busy_ms)"),
+            ("alerts", "sum(revision)"),
         ] {
             same(
                 &format!("SELECT count(), {sum} FROM headsup.{table}"),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::change::{Alert, Change, State};
-use crate::contributors::{Contributor, Fine, SavedRows};
+use crate::contributors::{Contributor, Fine, FineRows, SavedRows};
 use crate::is_time;
 use crate::life::Episode;
 use crate::reading::Point;
@@ -123,6 +123,28 @@ struct SavedRule {
     left_out: u64,
     late: u64,
     series: Vec<Series>,
+}
+
+/// A copy of the state of all rules.
+pub struct CopiedAlerts {
+    now_ms: Option<i64>,
+    rules: Vec<SavedRule>,
+    fine: Vec<Vec<FineRows>>,
+}
+
+impl CopiedAlerts {
+    /// The state as bytes.
+    ///
+    /// # Errors
+    /// A state that cannot be packed.
+    pub fn pack(self) -> Result<Vec<u8>, AlertsError> {
+        let Self { now_ms, mut rules, fine } = self;
+        for rule in &mut rules {
+            rule.series.sort_by(|a, b| a.key.cmp(&b.key));
+        }
+        let fine = fine.iter().map(|rows| rows.iter().map(FineRows::saved).collect()).collect();
+        Ok(postcard::to_stdvec(&Saved { version: VERSION, now_ms, rules, fine })?)
+    }
 }
 
 impl Alerts {
@@ -282,13 +304,16 @@ impl Alerts {
     /// # Errors
     /// A state that cannot be packed.
     pub fn save(&self) -> Result<Vec<u8>, AlertsError> {
-        let saved = Saved {
-            version: VERSION,
+        self.copy().pack()
+    }
+
+    /// A copy of the state, quick to make; another thread can pack it.
+    pub fn copy(&self) -> CopiedAlerts {
+        CopiedAlerts {
             now_ms: self.now_ms,
             rules: self.rules.iter().map(RuleState::save).collect(),
-            fine: self.fine.iter().map(Fine::save).collect(),
-        };
-        Ok(postcard::to_stdvec(&saved)?)
+            fine: self.fine.iter().map(Fine::copy).collect(),
+        }
     }
 
     /// Goes on from a state of the same rules.
@@ -510,8 +535,7 @@ impl RuleState {
     }
 
     fn save(&self) -> SavedRule {
-        let mut series = self.series.clone();
-        series.sort_by(|a, b| a.key.cmp(&b.key));
+        let series = self.series.clone();
         SavedRule {
             name: self.rule.name.clone(),
             definition: self.definition(),

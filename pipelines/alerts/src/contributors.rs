@@ -42,11 +42,25 @@ pub(crate) struct Fine {
     rows: VecDeque<FineRows>,
 }
 
-struct FineRows {
+#[derive(Clone)]
+pub(crate) struct FineRows {
     end_ms: i64,
     len: usize,
     keys: Vec<Texts>,
     values: Vec<Numbers>,
+}
+
+impl FineRows {
+    /// As they are saved.
+    pub fn saved(&self) -> SavedRows {
+        let texts = |key: &Texts| (0..self.len).map(|row| key.get(row).to_owned()).collect();
+        let numbers = |value: &Numbers| (0..self.len).map(|row| value.float(row)).collect();
+        SavedRows {
+            end_ms: self.end_ms,
+            keys: self.keys.iter().map(texts).collect(),
+            values: self.values.iter().map(numbers).collect(),
+        }
+    }
 }
 
 /// [`FineRows`] as they are saved.
@@ -171,17 +185,9 @@ impl Fine {
         Some(contributors)
     }
 
-    pub fn save(&self) -> Vec<SavedRows> {
-        let save = |rows: &FineRows| SavedRows {
-            end_ms: rows.end_ms,
-            keys: rows
-                .keys
-                .iter()
-                .map(|k| (0..rows.len).map(|row| k.get(row).to_owned()).collect())
-                .collect(),
-            values: rows.values.iter().map(|v| (0..rows.len).map(|row| v.float(row)).collect()).collect(),
-        };
-        self.rows.iter().map(save).collect()
+    /// A copy of the rows, which shares their columns.
+    pub fn copy(&self) -> Vec<FineRows> {
+        self.rows.iter().cloned().collect()
     }
 
     /// `None` if the rows are of something else.

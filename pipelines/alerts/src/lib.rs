@@ -22,7 +22,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-pub use alerts::{Alerts, AlertsError, Explain, Unexplained};
+pub use alerts::{Alerts, AlertsError, CopiedAlerts, Explain, Unexplained};
 pub use backtest::{Backtest, Diff, Fired, Statistics, backtest, diff, runs};
 pub use cases::{Case, Cases, Outcome};
 pub use change::{Alert, Change, Kind, State};

@@ -13,6 +13,7 @@ use arrow::error::ArrowError;
 use crate::shape::KpiShape;
 
 /// A column of texts. What is missing is empty.
+#[derive(Clone)]
 pub(crate) enum Texts {
     Plain(StringArray),
     Views(StringViewArray),
@@ -38,6 +39,7 @@ impl Texts {
 }
 
 /// A column of numbers.
+#[derive(Clone)]
 pub(crate) enum Numbers {
     Whole(Int64Array),
     Float(Float64Array),

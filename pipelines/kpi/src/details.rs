@@ -252,14 +252,9 @@ impl Detail {
         (parts, worst)
     }
 
-    /// The facts with the ticks at which they were new, those of one tick in a batch.
+    /// The facts with the ticks at which they were new.
     fn save(&self) -> Vec<(i64, RecordBatch)> {
-        let facts: Vec<&Facts> = self.facts.iter().collect();
-        let of_tick = |facts: &[&Facts]| {
-            let batches = facts.iter().map(|facts| &facts.batch);
-            Some((facts.first()?.now_ms, concat_batches(&self.schema, batches).ok()?))
-        };
-        facts.chunk_by(|a, b| a.now_ms == b.now_ms).filter_map(of_tick).collect()
+        self.facts.iter().map(|facts| (facts.now_ms, facts.batch.clone())).collect()
     }
 
     fn restore(&mut self, ticks: Vec<i64>, batches: Vec<RecordBatch>) -> Option<()> {
@@ -332,7 +327,13 @@ impl Windows for Details {
         let saved: Vec<_> = details.iter().map(|d| (d.kpi.name.clone(), d.value.clone(), d.save())).collect();
         Copied::new(move || {
             let packed = saved.into_iter().map(|(kpi, value, facts)| {
-                let (ticks, batches): (Vec<i64>, Vec<RecordBatch>) = facts.into_iter().unzip();
+                let (mut ticks, mut batches) = (Vec::new(), Vec::new());
+                // Those of one tick in a batch.
+                for facts in facts.chunk_by(|a, b| a.0 == b.0) {
+                    let schema = facts[0].1.schema();
+                    ticks.push(facts[0].0);
+                    batches.push(concat_batches(&schema, facts.iter().map(|(_, batch)| batch))?);
+                }
                 Ok::<Saved, WindowsError>((kpi, value, ticks, Bytes(pack(&batches)?)))
             });
             Ok(postcard::to_stdvec(&packed.collect::<Result<Vec<_>, _>>()?)?)

@@ -311,7 +311,7 @@ impl Contacts {
             names: self.names.texts.clone(),
             conversations: self.conversations.clone(),
             free: self.free.clone(),
-            queue: self.queue.clone(),
+            queue: self.queue.as_ref().map(Queue::copied),
         }
     }
 
@@ -1003,6 +1003,17 @@ impl Queue {
                 }
             }
         }
+    }
+
+    /// A copy without what is not saved.
+    fn copied(&self) -> Self {
+        let groups = self.groups.iter().map(|(&group, counts)| {
+            let Counts { waiting, served, accepted: _, shown } = counts;
+            let (waiting, accepted) = (waiting.clone(), BTreeSet::new());
+            (group, Counts { waiting, served: *served, accepted, shown: *shown })
+        });
+        let (agents, agents_changed) = (self.agents.clone(), self.agents_changed);
+        Self { counted: Vec::new(), groups: groups.collect(), agents, agents_changed }
     }
 
     /// Finds when those served were accepted, which is not saved.

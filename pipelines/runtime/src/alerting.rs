@@ -9,8 +9,8 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use headsup_alerts::{
-    Alert, Alerts, AlertsError, Change, Condition, Contributor, Direction, Episode, Explain, Fired, KpiShape,
-    Rule, Rules,
+    Alert, Alerts, AlertsError, Change, Condition, Contributor, CopiedAlerts, Direction, Episode, Explain,
+    Fired, KpiShape, Rule, Rules,
 };
 use headsup_kpi::{Details, Kpi};
 use serde_json::json;
@@ -68,11 +68,8 @@ impl Alerting {
     }
 
     /// The state, for a checkpoint.
-    ///
-    /// # Errors
-    /// A state that cannot be packed.
-    pub fn save(&self) -> Result<Vec<u8>, AlertsError> {
-        self.alerts.save()
+    pub fn copy(&self) -> CopiedAlerts {
+        self.alerts.copy()
     }
 
     /// Goes on from a saved state. What is wrong with it, if it is of other rules: nobody but

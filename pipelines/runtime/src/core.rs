@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headsup_alerts::{Alert, Change, Rule, Rules};
+use headsup_alerts::{Alert, Change, CopiedAlerts, Rule, Rules};
 use headsup_connectors::Reader;
 use headsup_events::{Chunk, Decoded, Decoder, Limits, Quarantined, Reason};
 use headsup_kpi::{Kpi, KpiPartials, KpiWindows, Merge, Merged, Share, ShareRecord, ShareSays, tick_of};
@@ -324,8 +324,11 @@ impl Core {
                 Copied::new(move || Ok(postcard::to_stdvec(&(merge, partitions))?))
             }
         };
-        let alerts = self.alerting.as_ref().map(|(alerting, _)| alerting.save()).transpose()?;
-        Ok(Copied::new(move || Ok(postcard::to_stdvec(&(Bytes(kind.pack()?), alerts.map(Bytes)))?)))
+        let alerts = self.alerting.as_ref().map(|(alerting, _)| alerting.copy());
+        Ok(Copied::new(move || {
+            let alerts = alerts.map(CopiedAlerts::pack).transpose()?;
+            Ok(postcard::to_stdvec(&(Bytes(kind.pack()?), alerts.map(Bytes)))?)
+        }))
     }
 
     /// Goes on from a saved state of the same role, configuration and KPIs, in a checkpoint of
