@@ -85,7 +85,7 @@ fn an_incident_fires_names_its_cause_and_clears() {
         AND a.aht_ms > 120000 AND b.aht_ms > 120000 AND a.contacts >= 20 AND b.contacts >= 20";
     let proven = csv(folder, proven);
     let fired = life[0].rsplit(',').nth(1).expect("a time").to_owned();
-    assert_eq!(proven, [fired.clone()]);
+    assert_eq!(proven, std::slice::from_ref(&fired));
     assert!(("2026-03-02T14:00:00Z".."2026-03-02T14:20:00Z").contains(&fired.as_str()), "{fired}");
 
     // Of everything, the rise comes from that skill before all others; and conversations are named.

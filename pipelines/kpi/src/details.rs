@@ -44,6 +44,21 @@ struct Facts {
     batch: RecordBatch,
 }
 
+/// What is to be explained.
+#[derive(Debug, Clone, Copy)]
+pub struct Rise<'a> {
+    /// Names and values of the series' keys.
+    pub keys: &'a [(&'a str, &'a str)],
+    /// The window [start, end), in ms.
+    pub window_ms: (i64, i64),
+    /// By the facts that were there at this tick.
+    pub now_ms: i64,
+    /// What is beyond this; `None`: beyond the mean.
+    pub limit: Option<f64>,
+    /// Above it, else below.
+    pub above: bool,
+}
+
 /// A part of a rise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Part {
@@ -91,23 +106,12 @@ impl Details {
         self.lock().iter_mut().for_each(|detail| detail.forget(now_ms));
     }
 
-    /// Where a KPI's value comes from in the window [start, end) in ms, of facts with these
-    /// `keys` that were there at the tick `now_ms`: what is above the `limit` by agent and intent, or below it if not `above`, and the
-    /// ids of the conversations that did most. `None` as limit is the mean. Empty where it is not
-    /// known.
-    pub fn explain(
-        &self,
-        kpi: &str,
-        value: &str,
-        keys: &[(&str, &str)],
-        window_ms: (i64, i64),
-        now_ms: i64,
-        limit: Option<f64>,
-        above: bool,
-    ) -> (Vec<Part>, Vec<String>) {
+    /// Where a KPI's value comes from: parts by agent and intent, and the ids of the conversations
+    /// that did most. Empty where it is not known.
+    pub fn explain(&self, kpi: &str, value: &str, rise: &Rise<'_>) -> (Vec<Part>, Vec<String>) {
         let details = self.lock();
         let detail = details.iter().find(|detail| detail.kpi.name == kpi && detail.value == value);
-        detail.map(|detail| detail.explain(keys, window_ms, now_ms, limit, above)).unwrap_or_default()
+        detail.map(|detail| detail.explain(rise)).unwrap_or_default()
     }
 }
 
@@ -189,14 +193,8 @@ impl Detail {
         self.rows = self.facts.iter().map(|facts| facts.batch.num_rows()).sum();
     }
 
-    fn explain(
-        &self,
-        keys: &[(&str, &str)],
-        (start_ms, end_ms): (i64, i64),
-        now_ms: i64,
-        limit: Option<f64>,
-        above: bool,
-    ) -> (Vec<Part>, Vec<String>) {
+    fn explain(&self, rise: &Rise<'_>) -> (Vec<Part>, Vec<String>) {
+        let Rise { keys, window_ms: (start_ms, end_ms), now_ms, limit, above } = *rise;
         let mut facts = Vec::new();
         for Facts { batch, .. } in self.facts.iter().filter(|facts| facts.now_ms <= now_ms) {
             let times = batch.column(0).as_primitive::<Int64Type>();

@@ -23,7 +23,7 @@ mod ticks;
 
 pub use calendar::{Calendar, Schedule};
 pub use definition::{Kpi, KpiError, Parameter};
-pub use details::{Details, Part};
+pub use details::{Details, Part, Rise};
 pub use engine::KpiWindows;
 pub use functions::register;
 pub use merge::{Merge, Merged, Progress, Share, ShareRecord, ShareSays};

@@ -70,7 +70,8 @@ fn measure(rate: Option<u64>, seconds: u64) -> Result<Measured, Box<dyn Error>> 
     let stop = Arc::new(AtomicBool::new(false));
     let config = Config::default();
     let disorder_ms = config.disorder_ms_max as f64;
-    let running = run(&folder, config, kpis, log.clone(), board.clone(), stop.clone());
+    let rules = Rules::parse("rules.toml", RULE, &shapes(&kpis))?;
+    let running = run(&folder, config, (kpis, rules), log.clone(), board.clone(), stop.clone());
     let watching = {
         let (board, stop) = (board.clone(), stop.clone());
         thread::spawn(move || watch(&board, &stop, disorder_ms))
@@ -120,17 +121,16 @@ fn measure(rate: Option<u64>, seconds: u64) -> Result<Measured, Box<dyn Error>> 
 fn run(
     folder: &Path,
     config: Config,
-    kpis: Vec<Arc<Kpi>>,
+    (kpis, rules): (Vec<Arc<Kpi>>, Rules),
     log: Arc<dyn EventLog>,
     board: Arc<Board>,
     stop: Arc<AtomicBool>,
 ) -> thread::JoinHandle<Result<(), RunError>> {
-    let alerts = Rules::parse("rules.toml", RULE, &shapes(&kpis)).expect("a rule");
     let job = Job {
         role: Role::All,
         config,
         kpis,
-        alerts,
+        alerts: rules,
         data: folder.to_owned(),
         from_start: false,
         until_end: false,

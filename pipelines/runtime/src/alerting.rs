@@ -12,7 +12,7 @@ use headsup_alerts::{
     Alert, Alerts, AlertsError, Change, Condition, Contributor, CopiedAlerts, Direction, Episode, Explain,
     Fired, KpiShape, Rule, Rules,
 };
-use headsup_kpi::{Details, Kpi};
+use headsup_kpi::{Details, Kpi, Rise};
 use serde_json::json;
 
 /// What rules have to know of KPIs, in their order.
@@ -116,7 +116,8 @@ impl Explain for Facts {
             Condition::Baseline(_) | Condition::Burn(_) => None,
         };
         let above = rule.direction() == Direction::Above;
-        let (parts, worst) = self.0.explain(&rule.kpi, &rule.value, &keys, window_ms, now_ms, limit, above);
+        let rise = Rise { keys: &keys, window_ms, now_ms, limit, above };
+        let (parts, worst) = self.0.explain(&rule.kpi, &rule.value, &rise);
         let parts = parts.into_iter().map(|part| Contributor {
             dimension: part.dimension,
             value: part.value,

@@ -77,16 +77,7 @@ pub fn begin(
         Some(checkpoint) => store.resume(&TABLES, checkpoint.next_file, checkpoint.rows.clone())?,
         None => store.clear(&TABLES)?,
     }
-    let mut core = Core::new(
-        &job.role,
-        &job.config,
-        &job.kpis,
-        &job.alerts,
-        partitions.len(),
-        claim.generation(),
-        resume::hash(&definitions),
-        job.profile,
-    );
+    let mut core = Core::new(job, partitions.len(), claim.generation(), resume::hash(&definitions));
     if let Some(checkpoint) = &checkpoint {
         core.restore(&checkpoint.snapshot.state.0, checkpoint.format).map_err(|error| {
             CheckpointError::Damaged { path: path.unwrap_or_default(), problem: error.to_string() }

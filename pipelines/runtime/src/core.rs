@@ -17,8 +17,7 @@ use headsup_operators::{
 use headsup_stream::Accounting;
 
 use crate::alerting::Alerting;
-use crate::config::Config;
-use crate::run::RunError;
+use crate::run::{Job, RunError};
 
 /// Which part of the work a run does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -140,18 +139,11 @@ enum Kind {
 const PART_ROWS: usize = 1_024;
 
 impl Core {
-    /// A run that has seen nothing, over so many partitions. `generation` is that of its
-    /// tables, `definitions` a hash of what decides the result, `rules` what KPIs are held against.
-    pub fn new(
-        role: &Role,
-        config: &Config,
-        kpis: &[Arc<Kpi>],
-        rules: &Rules,
-        partitions: usize,
-        generation: u64,
-        definitions: u64,
-        profile: bool,
-    ) -> Self {
+    /// The run of a job that has seen nothing, over so many partitions. `generation` is that of
+    /// its tables, `definitions` a hash of what decides the result.
+    pub fn new(job: &Job, partitions: usize, generation: u64, definitions: u64) -> Self {
+        let Job { role, config, kpis, alerts: rules, profile, .. } = job;
+        let profile = *profile;
         let pipeline = |windows| {
             let config = PipelineConfig {
                 partitions,
