@@ -96,7 +96,7 @@ fn killed_at_any_moment_the_tables_are_the_same() {
             .stderr(Stdio::null())
             .spawn()
             .expect("the binary was built");
-        std::thread::sleep(Duration::from_millis(100 + (dice >> 33) % 900));
+        std::thread::sleep(Duration::from_millis(100 + (dice >> 33) % 1_900));
         run.kill().expect("killed, or over");
         run.wait().expect("over");
     }

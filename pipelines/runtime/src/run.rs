@@ -184,7 +184,7 @@ pub enum RunError {
 const AHEAD: usize = 2;
 /// Records of a partition that go on together, if they are there, however small the pieces are in
 /// which they were appended.
-const TOGETHER: usize = 1_024;
+const TOGETHER: usize = 256;
 /// Outputs waiting to be written.
 const OUTPUTS: usize = 16;
 
