@@ -10,6 +10,7 @@ pub fn tune() {
     // SAFETY: mallopt takes two numbers, and nothing else runs yet. What it does not take, it leaves.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 2);
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 64 << 10);
+        // Smaller ones would be asked of the system for every piece of the input.
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
     }
 }

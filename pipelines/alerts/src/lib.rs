@@ -33,8 +33,4 @@ pub use rules::{
 };
 pub use shape::KpiShape;
 
-/// Whether this can be a time of an event, in ms: so far from what an integer holds that sums of
-/// two do not overflow, also in microseconds.
-pub(crate) fn is_time(ms: i64) -> bool {
-    (-1 << 52..1 << 52).contains(&ms)
-}
+pub(crate) use headsup_stream::is_time;

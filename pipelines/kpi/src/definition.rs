@@ -280,16 +280,29 @@ fn with_parameters(
     }
     let mut out = String::with_capacity(sql.len());
     for (index, line) in sql.split_inclusive('\n').enumerate() {
-        let is_parameter = line.trim().strip_prefix("--").is_some_and(|c| c.trim().starts_with("parameter:"));
+        let is_comment = line.trim().starts_with("--");
+        let parameter = line.trim().strip_prefix("--").and_then(|comment| {
+            let (name, _) = comment.trim().strip_prefix("parameter:")?.split_once('=')?;
+            parameters.iter().find(|parameter| parameter.name == name.trim())
+        });
+        if let Some(Parameter { name, value, .. }) = parameter {
+            // What is set is what counts, and what a checkpoint is held against.
+            out.push_str(&format!("-- parameter: {name} = {value}\n"));
+            continue;
+        }
         let mut rest = line;
         while let Some((before, after)) = rest.split_once('$') {
             let end = after.find(|c: char| !(c.is_ascii_lowercase() || c == '_')).unwrap_or(after.len());
             let (name, after) = after.split_at(end);
-            let is_comment = line.trim().starts_with("--");
             out.push_str(before);
             match parameters.iter().find(|parameter| parameter.name == name) {
                 Some(parameter) if is_comment => out.push_str(&parameter.value),
                 Some(parameter) => out.push_str(&parameter.number.to_string()),
+                // A price, say.
+                None if is_comment || name.is_empty() => {
+                    out.push('$');
+                    out.push_str(name);
+                }
                 None => {
                     let nearest = did_you_mean(name, &known);
                     let problem =
@@ -299,11 +312,7 @@ fn with_parameters(
             }
             rest = after;
         }
-        match parameters.iter().find(|p| is_parameter && line.contains(&format!(" {} ", p.name))) {
-            // What is set is what counts, and what a checkpoint is held against.
-            Some(p) => out.push_str(&format!("-- parameter: {} = {}\n", p.name, p.value)),
-            None => out.push_str(rest),
-        }
+        out.push_str(rest);
     }
     Ok((parameters, out))
 }

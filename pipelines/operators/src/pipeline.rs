@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{RecordBatch, new_null_array};
 use headsup_events::{Decoded, EventType, Text};
+pub use headsup_stream::is_time;
 use headsup_stream::{Accounting, PartitionClock, Placed, gcd};
 use serde::{Deserialize, Serialize};
 
@@ -186,12 +187,6 @@ struct SavedPartition {
     latest_ms: Option<i64>,
     dedup: SavedDedup,
     accounting: Accounting,
-}
-
-/// Whether this can be a time of an event, in ms, or the time between two: so far from what an
-/// integer holds that sums of them do not overflow, also in microseconds.
-pub fn is_time(ms: i64) -> bool {
-    (-1 << 52..1 << 52).contains(&ms)
 }
 
 impl Saved<SavedContacts> {

@@ -1,4 +1,4 @@
-//! How long after its time a KPI's row and an alert are there: `latency_bench [seconds] [events/s]`.
+//! How long after its time a KPI's row and an alert are there: `latency_bench [seconds] [events/s] [ms]`.
 //!
 //! Events are put into a log at times that are fixed beforehand, whether or not anybody keeps up
 //! (an open loop), and carry these times; a run reads the log with all its threads, stores facts and
@@ -6,7 +6,7 @@
 //! the newest event, has passed its end; counted is how much later its row is on the board. Every
 //! other window fires an alert, and the next one resolves it.
 //!
-//! Without a rate it is half of what the same processes take together at most, which is measured first.
+//! A producer appends what has gathered in so many ms (10,000 events/s and 2 ms by default).
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -32,15 +32,9 @@ const STEPS: u64 = 10;
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let seconds: u64 = args.next().map_or(Ok(60), |arg| arg.parse())?;
-    let rate = match args.next() {
-        Some(rate) => rate.parse()?,
-        None => {
-            let most = measure(None, 10)?.rate;
-            println!("at most {most} events/s");
-            most / 2
-        }
-    };
-    let measured = measure(Some(rate), seconds)?;
+    let rate: u64 = args.next().map_or(Ok(10_000), |arg| arg.parse())?;
+    let piece_ms: f64 = args.next().map_or(Ok(2.0), |arg| arg.parse())?;
+    let measured = measure(rate, piece_ms, seconds)?;
     println!("{rate} events/s asked for, {} read, over {seconds} s", measured.rate);
     show("window's end to KPI row", measured.rows);
     show("window's end to alert", measured.alerts);
@@ -57,8 +51,8 @@ fn now_ms() -> f64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |now| now.as_secs_f64() * 1e3)
 }
 
-/// A run beside a generator of so many events a second; without, as many as are taken.
-fn measure(rate: Option<u64>, seconds: u64) -> Result<Measured, Box<dyn Error>> {
+/// A run beside a generator of so many events a second.
+fn measure(rate: u64, piece_ms: f64, seconds: u64) -> Result<Measured, Box<dyn Error>> {
     let folder = std::env::temp_dir().join(format!("headsup-latency-bench-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     let kpis = vec![Arc::new(Kpi::parse("handled.sql", "handled", KPI)?)];
@@ -81,25 +75,13 @@ fn measure(rate: Option<u64>, seconds: u64) -> Result<Measured, Box<dyn Error>> 
     let start_ms = now_ms();
     let mut next = 0u64;
     while begun.elapsed() < Duration::from_secs(seconds) {
-        let due = match rate {
-            Some(rate) => (begun.elapsed().as_secs_f64() * rate as f64) as u64,
-            // Not more ahead of the run than a part of a second.
-            None if next.saturating_sub(read(&board)) > 40_000 => next,
-            None => next + 2_000,
-        };
-        // A producer sends what has gathered in 2 ms.
-        if due == next || due < next + rate.unwrap_or(0) / 500 {
-            thread::sleep(Duration::from_millis(2));
+        let due = (begun.elapsed().as_secs_f64() * rate as f64) as u64;
+        if ((due - next) as f64) < (rate as f64 * piece_ms / 1e3).max(1.0) {
+            thread::sleep(Duration::from_micros(200));
             continue;
         }
         let events: Vec<(String, String)> = (next..due.min(next + 5_000))
-            .map(|number| {
-                let at_ms = match rate {
-                    Some(rate) => start_ms + number as f64 * 1e3 / rate as f64,
-                    None => now_ms(),
-                };
-                event(number, at_ms as i64, rate.unwrap_or(50_000))
-            })
+            .map(|number| event(number, (start_ms + number as f64 * 1e3 / rate as f64) as i64, rate))
             .collect();
         next += events.len() as u64;
         let records: Vec<Record<'_>> = events

@@ -368,6 +368,14 @@ fn modes_are_parameters_with_names() {
         "{}",
         kpi.sql
     );
+    // However it is spaced; and a dollar in a comment is one.
+    let dense = sql.replace("parameter: within = 30 seconds", "parameter:within=30 s\n-- In $ and $cents");
+    let kpi = Kpi::parse_with("k.sql", "k", &dense, &settings).expect("reads");
+    assert!(
+        kpi.sql.contains("within = 1 m\n-- In $ and $cents\n") && kpi.sql.contains("<= 60000"),
+        "{}",
+        kpi.sql
+    );
     let error = |sql: &str, settings: &Settings| {
         Kpi::parse_with("k.sql", "k", sql, settings).expect_err("refused").to_string()
     };
