@@ -10,7 +10,7 @@ pub fn tune() {
     // SAFETY: mallopt takes two numbers, and nothing else runs yet. What it does not take, it leaves.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 2);
-        // Smaller ones would be asked of the system for every piece of the input.
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+        // At 256 KiB or 1 MiB memory grows again; docs/benchmark.md has what it costs.
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 64 << 10);
     }
 }
