@@ -20,7 +20,8 @@ fn new(limits: ContactLimits) -> Pipeline {
         queue_tick_ms: 10_000,
         queue_over_ms: 120_000,
         follow: FollowLimits::default(),
-        agents: true,
+        // Agents at work have a tick every ten seconds, with which contacts would come out sooner.
+        agents: false,
         store: vec![Table::Contacts],
         profile: false,
     };
@@ -177,5 +178,5 @@ fn nothing_is_remembered_for_no_time() {
         pipeline.push(0, decoder.decode(&Chunk::of_lines(&event(number, line), 0, 4_000_000_000_000)), 0);
         pipeline.advance().expect("nothing is evaluated");
     }
-    assert_eq!(pipeline.sizes()[1], ("conversations", 0));
+    assert!(pipeline.sizes().contains(&("conversations", 0)), "{:?}", pipeline.sizes());
 }
