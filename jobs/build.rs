@@ -1,4 +1,4 @@
-//! Lists the files of `sql/kpis/` for the binary, so that a new KPI is a new file.
+//! Lists KPIs, feature views and labels for the binary, so that a new one is a new file.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a build that panics has failed, as it should")]
 
@@ -7,10 +7,17 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 fn main() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sql/kpis");
+    list("sql/kpis", "kpis.rs");
+    list("features", "features.rs");
+    list("sql/labels", "labels.rs");
+}
+
+/// Writes names and texts of a folder's *.sql files as an expression.
+fn list(folder: &str, as_file: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
     println!("cargo::rerun-if-changed={}", folder.display());
     let mut files: Vec<PathBuf> = fs::read_dir(&folder)
-        .expect("sql/kpis is part of the source")
+        .expect("it is part of the source")
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "sql"))
         .collect();
@@ -23,5 +30,5 @@ fn main() {
     }
     list.push(']');
     let out = PathBuf::from(env::var("OUT_DIR").expect("set by cargo"));
-    fs::write(out.join("kpis.rs"), list).expect("the build folder is writable");
+    fs::write(out.join(as_file), list).expect("the build folder is writable");
 }

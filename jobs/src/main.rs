@@ -5,6 +5,7 @@
 mod alerts;
 mod clickhouse;
 mod demo;
+mod features;
 mod import;
 mod kpi;
 mod kpis;
@@ -63,6 +64,8 @@ enum Command {
     Kpi(kpi::KpiArgs),
     /// Check alert rules, try them on the past, test and export them
     Alerts(alerts::AlertsArgs),
+    /// Features of customers at times, for training and analysis
+    Features(features::FeaturesArgs),
     /// Heal facts and KPIs with what came too late
     Recompute(recompute::RecomputeArgs),
     /// List, show and put back records that were set aside
@@ -174,6 +177,7 @@ fn main() -> ExitCode {
         Command::Sql(args) => sql::sql(&args),
         Command::Kpi(args) => kpi::kpi(&args),
         Command::Alerts(args) => alerts::alerts(&args),
+        Command::Features(args) => features::features(&args),
         Command::Recompute(args) => recompute::recompute(&args),
         Command::Quarantine(args) => quarantine::quarantine(&args),
         Command::Clickhouse(args) => clickhouse::clickhouse(&args),

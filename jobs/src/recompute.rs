@@ -24,7 +24,8 @@ pub struct RecomputeArgs {
     dry_run: bool,
 }
 
-fn time(text: &str) -> Result<i64, String> {
+/// A day or a time, in ms.
+pub fn time(text: &str) -> Result<i64, String> {
     let day = format!("{text}T00:00:00Z");
     let ms = headsup_events::parse_rfc3339_ms(text).or_else(|| headsup_events::parse_rfc3339_ms(&day));
     ms.ok_or_else(|| "expected a day such as 2026-03-01, or a time such as 2026-03-01T08:00:00Z".to_owned())

@@ -22,6 +22,7 @@ use headsup_stream::{Windowing, gcd, parse_duration_ms};
 use crate::calendar::Calendar;
 use crate::functions;
 use crate::settings::Settings;
+use crate::sql::{self, did_you_mean, poll};
 use headsup_operators::facts::Table;
 
 /// One KPI, checked and ready to run.
@@ -761,75 +762,13 @@ impl Parser<'_> {
 
     /// A planner's error in our words, with its line.
     fn explain(&self, error: &DataFusionError) -> Mistake {
-        use datafusion::common::SchemaError;
-        let spanned = error.diagnostic().and_then(|diagnostic| diagnostic.span).map(|span| span.start.line);
-        match error.find_root() {
-            DataFusionError::SchemaError(schema, _) => {
-                if let SchemaError::FieldNotFound { field, valid_fields } = schema.as_ref() {
-                    let names: Vec<&str> = valid_fields.iter().map(|column| column.name.as_str()).collect();
-                    let tables: Vec<String> = valid_fields
-                        .iter()
-                        .filter_map(|column| column.relation.as_ref().map(ToString::to_string))
-                        .collect();
-                    let place = match tables.first() {
-                        Some(first) if tables.iter().all(|table| table == first) => format!(" in {first}"),
-                        _ => String::new(),
-                    };
-                    return (
-                        spanned.or(self.line_of(&field.name)),
-                        format!("no column \"{}\"{place}{}", field.name, did_you_mean(&field.name, &names)),
-                    );
-                }
-                (spanned, schema.to_string())
-            }
-            DataFusionError::SQL(parse, _) => {
-                let text = parse.to_string();
-                let text = text.trim_start_matches("sql parser error: ");
-                let line =
-                    text.rsplit("Line: ").next().and_then(|rest| rest.split(',').next()?.trim().parse().ok());
-                (line, text.split(" at Line:").next().unwrap_or(text).to_owned())
-            }
-            DataFusionError::Plan(text) => {
-                let text = text.lines().next().unwrap_or_default();
-                if let Some(rest) = text.split_once("table '").map(|(_, rest)| rest)
-                    && text.contains("not found")
-                {
-                    let table = rest.split('\'').next().unwrap_or(rest).rsplit('.').next().unwrap_or(rest);
-                    let names: Vec<&str> = Table::ALL.iter().map(|table| table.name()).collect();
-                    return (
-                        self.line_of(table),
-                        format!(
-                            "no facts table \"{table}\"{}; there are {}",
-                            did_you_mean(table, &names),
-                            names.join(", ")
-                        ),
-                    );
-                }
-                (spanned, text.to_owned())
-            }
-            other => (spanned, other.to_string().lines().next().unwrap_or_default().to_owned()),
-        }
+        sql::explain(error, self.sql, &Table::ALL.map(Table::name))
     }
 
     /// The first line of the query, comments left out, that has this word.
     fn line_of(&self, word: &str) -> Option<u64> {
-        let word = word.to_lowercase();
-        self.sql
-            .lines()
-            .position(|line| line.split("--").next().unwrap_or(line).to_lowercase().contains(&word))
-            .map(|index| index as u64 + 1)
+        sql::line_of(self.sql, word)
     }
-}
-
-/// `; did you mean "x"?` if a known name is near.
-pub(crate) fn did_you_mean(name: &str, known: &[&str]) -> String {
-    known
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .min()
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
-        .map(|(_, candidate)| format!("; did you mean \"{candidate}\"?"))
-        .unwrap_or_default()
 }
 
 fn window_call(expr: &Expr) -> Option<(&str, &[Expr])> {
@@ -879,16 +818,4 @@ fn row_schema(
     fields.push(Field::new("final", DataType::Boolean, false));
     fields.push(Field::new("at", time(), false));
     Ok(Arc::new(Schema::new(fields)))
-}
-
-/// Runs a future that never waits: planning over tables that are in memory.
-fn poll<F: Future>(future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    loop {
-        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
-        std::thread::yield_now();
-    }
 }

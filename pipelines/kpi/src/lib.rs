@@ -19,6 +19,7 @@ mod merge;
 mod settings;
 mod shares;
 mod sketch;
+pub mod sql;
 mod ticks;
 
 pub use calendar::{Calendar, Schedule};

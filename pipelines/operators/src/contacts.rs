@@ -391,6 +391,7 @@ impl Contacts {
         } else if conversation.phase == Phase::Wrapping
             && matches!(kind, EventType::ConversationReopened | EventType::ConversationStarted)
         {
+            conversation.contact.known_ms = conversation.contact.known_ms.max(events.known_ms(row));
             conversation.end(End::Reopened, now_ms, now_ms, names, facts);
             conversation.begin_again(time_ms);
         }
@@ -398,7 +399,7 @@ impl Contacts {
         let contact = &mut conversation.contact;
         if conversation.phase != Phase::Over {
             contact.last_ms = contact.last_ms.max(time_ms);
-            contact.known_ms = contact.known_ms.max(events.known_ms(row));
+            contact.known_ms = contact.known_ms.max(events.known_ms(row)).max(now_ms);
         }
         names.update(&mut contact.skill, events, Text::Skill, row);
         match kind {
@@ -516,7 +517,7 @@ impl Contacts {
                         .text(names.get(contact.origin))
                         .integer(events.number(Number::Score, row))
                         .time(Some(time_ms))
-                        .time(Some(events.known_ms(row)))
+                        .time(Some(events.known_ms(row).max(now_ms)))
                         .end_row();
                 }
             }
@@ -825,6 +826,8 @@ impl Conversation {
     fn end(&mut self, end: End, at_ms: i64, now_ms: i64, names: &Names, facts: &mut ContactFacts) {
         self.phase = Phase::Over;
         let contact = &mut self.contact;
+        // That nothing more came is known when it is given up.
+        contact.known_ms = contact.known_ms.max(now_ms);
         let asked_ms = contact.asked_ms.take();
         if let Some(asked_ms) = asked_ms {
             contact.round(&self.id, asked_ms, None, names, facts);

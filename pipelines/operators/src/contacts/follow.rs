@@ -256,6 +256,7 @@ impl Follow {
             let after_ms = time_ms - inquiry.asked_ms;
             if (0..=limit_ms).contains(&after_ms) {
                 inquiry.paid = true;
+                let known_at_ms = known_at_ms.max(inquiry.known_ms);
                 inquiry.row("paid", who, Some(after_ms), known_at_ms, names, rows);
             }
         }

@@ -1,0 +1,443 @@
+//! The facts of customers, as far as definitions need them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, PrimitiveArray, RecordBatch, StringViewArray,
+    new_null_array,
+};
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use hashbrown::HashMap;
+use headsup_operators::facts::Table;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use crate::evaluate::FeatureError;
+use crate::plan::{Definitions, Plan};
+use crate::sku::Skus;
+use crate::tables::Past;
+
+/// Which facts of a customer a row of the spine takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Those known at `as_of`.
+    Past,
+    /// Those after `as_of`, until so many ms later (inclusive).
+    Future {
+        /// How far it looks.
+        until_ms: i64,
+    },
+}
+
+/// Facts by customer, of which features or labels are evaluated ([`History::evaluate`]).
+///
+/// Memory: for each fact and view that reads its table 24 bytes, and 8 for each whole number that
+/// the view needs of it. Texts are not kept.
+pub struct History {
+    pub(crate) definitions: Arc<Definitions>,
+    customers: HashMap<Box<str>, u32>,
+    pub(crate) bases: Vec<Base>,
+    pub(crate) placements: Placements,
+    pub(crate) skus: Skus,
+}
+
+/// No row.
+const NONE: u32 = u32::MAX;
+
+/// What is stored for one view: a row per fact.
+#[derive(Default)]
+pub(crate) struct Base {
+    customers: Vec<u32>,
+    pub at_us: Vec<i64>,
+    pub known_us: Vec<i64>,
+    pub columns: Vec<Column>,
+    /// The placement of the order; only of `orders` and `lines`.
+    pub placed: Vec<u32>,
+    /// Only of `lines`.
+    pub skus: Vec<u64>,
+    /// Rows below are in the order of customer and time; those of customer c begin at `starts[c]`.
+    sorted: usize,
+    starts: Vec<u32>,
+    /// Each customer's last row that came later, and of each such row the one before; [`NONE`] if there
+    /// is none.
+    last: Vec<u32>,
+    before: Vec<u32>,
+    /// Some fact is of a time at which it was already known: a clock that is ahead.
+    pub ahead: bool,
+}
+
+/// A column of whole numbers (doubles by their bits, truth values as 0 and 1).
+#[derive(Default)]
+pub(crate) struct Column {
+    pub values: Vec<i64>,
+    /// Empty as long as nothing is NULL.
+    pub valid: Vec<bool>,
+}
+
+/// When orders were placed.
+#[derive(Default)]
+pub(crate) struct Placements {
+    by_order: HashMap<u128, u32>,
+    pub all: Vec<Placement>,
+}
+
+/// What became known first about an order's placement.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Placement {
+    pub known_us: i64,
+    pub at_us: i64,
+    pub amount_minor: Option<i64>,
+}
+
+impl fmt::Debug for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows: usize = self.bases.iter().map(|base| base.customers.len()).sum();
+        f.debug_struct("History").field("customers", &self.customers.len()).field("rows", &rows).finish()
+    }
+}
+
+impl History {
+    /// No facts.
+    pub fn new(definitions: Arc<Definitions>) -> Self {
+        let bases = definitions.plans.iter().map(|plan| Base {
+            columns: plan.stored.iter().map(|_| Column::default()).collect(),
+            ..Base::default()
+        });
+        Self {
+            bases: bases.collect(),
+            definitions,
+            customers: HashMap::new(),
+            placements: Placements::default(),
+            skus: Skus::default(),
+        }
+    }
+
+    /// The number of customers.
+    pub fn customers(&self) -> usize {
+        self.customers.len()
+    }
+
+    /// Takes in facts of a table, of the customers that `takes` takes. What was bought of a sku is
+    /// counted of all.
+    ///
+    /// # Errors
+    /// Facts without the columns of their table, and what expressions of definitions run into.
+    pub fn append(
+        &mut self,
+        table: Table,
+        facts: &RecordBatch,
+        takes: impl Fn(&str) -> bool,
+    ) -> Result<(), FeatureError> {
+        let definitions = self.definitions.clone();
+        let mut lines: Option<RecordBatch> = None;
+        if table == Table::Orders && definitions.tables().contains(&table) {
+            self.placements.learn(&as_table(Past::Orders, facts)?, &takes);
+        }
+        for (place, plan) in definitions.plans.iter().enumerate().filter(|(_, p)| p.past.source() == table) {
+            let rows = if plan.past == Past::Lines {
+                match &lines {
+                    Some(lines) => lines.clone(),
+                    None => {
+                        let exploded = crate::tables::lines(facts)?;
+                        self.count_skus(&exploded);
+                        lines.insert(exploded).clone()
+                    }
+                }
+            } else {
+                as_table(plan.past, facts)?
+            };
+            self.store(place, plan, rows, &takes)?;
+        }
+        Ok(())
+    }
+
+    fn count_skus(&mut self, lines: &RecordBatch) {
+        let [kinds, actors, skus] = ["type", "actor", "sku"].map(|name| text(lines, name));
+        let known = times(lines, "known_at");
+        for row in 0..lines.num_rows() {
+            if skus.is_null(row) || known.is_null(row) {
+                continue;
+            }
+            let bought = match kinds.value(row) {
+                "placed" => true,
+                "return_requested" => false,
+                "cancelled" if actors.is_valid(row) && actors.value(row) == "customer" => false,
+                _ => continue,
+            };
+            self.skus.count(xxh3_64(skus.value(row).as_bytes()), known.value(row), bought);
+        }
+    }
+
+    fn store(
+        &mut self,
+        place: usize,
+        plan: &Plan,
+        rows: RecordBatch,
+        takes: &impl Fn(&str) -> bool,
+    ) -> Result<(), FeatureError> {
+        let names = text(&rows, "customer_id");
+        let at = times(&rows, plan.past.event_time());
+        let mut keep: BooleanArray = (0..rows.num_rows())
+            .map(|row| Some(names.is_valid(row) && at.is_valid(row) && takes(names.value(row))))
+            .collect();
+        if let Some(condition) = &plan.keep {
+            let condition = condition.evaluate(&rows)?.into_array(rows.num_rows())?;
+            keep = arrow::compute::and(&keep, &arrow::compute::prep_null_mask_filter(condition.as_boolean()))?;
+        }
+        let rows = filter_record_batch(&rows, &keep)?;
+        let (names, at, known) =
+            (text(&rows, "customer_id"), times(&rows, plan.past.event_time()), times(&rows, "known_at"));
+        let base = &mut self.bases[place];
+        for row in 0..rows.num_rows() {
+            let next = self.customers.len() as u32;
+            let customer = match self.customers.get(names.value(row)) {
+                Some(customer) => *customer,
+                None => *self.customers.entry(names.value(row).into()).or_insert(next),
+            };
+            let fact = base.customers.len() as u32;
+            base.customers.push(customer);
+            if base.last.len() <= customer as usize {
+                base.last.resize(customer as usize + 1, NONE);
+            }
+            base.before.push(std::mem::replace(&mut base.last[customer as usize], fact));
+            let at_us = at.value(row);
+            let known_us = if known.is_valid(row) { known.value(row) } else { at_us };
+            base.at_us.push(at_us);
+            base.known_us.push(known_us);
+            base.ahead |= at_us > known_us;
+        }
+        if matches!(plan.past, Past::Orders | Past::Lines) {
+            let orders = text(&rows, "order_id");
+            for row in 0..rows.num_rows() {
+                let key = Placements::key(names.value(row), orders, row);
+                base.placed.push(self.placements.place(key));
+            }
+        }
+        if plan.past == Past::Lines {
+            let skus = text(&rows, "sku");
+            base.skus.extend((0..rows.num_rows()).map(|row| xxh3_64(skus.value(row).as_bytes())));
+        }
+        for (column, stored) in base.columns.iter_mut().zip(&plan.stored) {
+            let values = stored.expr.evaluate(&rows)?.into_array(rows.num_rows())?;
+            column.extend(&whole(&values, stored.hashed)?);
+        }
+        Ok(())
+    }
+
+    /// Brings the facts into the order of customers, which makes evaluating many customers faster. Facts
+    /// appended later stay beside it.
+    pub fn sort(&mut self) {
+        let customers = self.customers.len();
+        let ahead = self.definitions.ahead;
+        for base in &mut self.bases {
+            base.sort(customers, ahead);
+        }
+    }
+
+    pub(crate) fn customer(&self, name: &str) -> Option<u32> {
+        self.customers.get(name).copied()
+    }
+
+    /// The tables of facts that are read.
+    pub fn tables(&self) -> Vec<Table> {
+        self.definitions.tables()
+    }
+
+    /// All customers in the order of their bytes, each with the first time at which anything was known of it, in µs.
+    pub fn first_known_us(&self) -> Vec<(&str, i64)> {
+        let mut first_us = vec![i64::MAX; self.customers.len()];
+        for base in &self.bases {
+            for (customer, known_us) in base.customers.iter().zip(&base.known_us) {
+                let first_us = &mut first_us[*customer as usize];
+                *first_us = (*first_us).min(*known_us);
+            }
+        }
+        let mut all: Vec<(&str, i64)> = self
+            .customers
+            .iter()
+            .map(|(name, customer)| (name.as_ref(), first_us[*customer as usize]))
+            .collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+impl Base {
+    fn sort(&mut self, customers: usize, ahead: bool) {
+        let time = if ahead { &self.at_us } else { &self.known_us };
+        let mut order: Vec<u32> = (0..self.customers.len() as u32).collect();
+        order.sort_unstable_by_key(|&row| (self.customers[row as usize], time[row as usize], row));
+        reorder(&mut self.customers, &order);
+        reorder(&mut self.at_us, &order);
+        reorder(&mut self.known_us, &order);
+        reorder(&mut self.placed, &order);
+        reorder(&mut self.skus, &order);
+        for column in &mut self.columns {
+            reorder(&mut column.values, &order);
+            reorder(&mut column.valid, &order);
+        }
+        self.sorted = self.customers.len();
+        self.last.clear();
+        self.before.clear();
+        self.starts.clear();
+        let mut row = 0;
+        for customer in 0..=customers as u32 {
+            while row < self.sorted && self.customers[row] < customer {
+                row += 1;
+            }
+            self.starts.push(row as u32);
+        }
+    }
+
+    /// Appends the rows of a customer that a row of the spine takes.
+    pub fn rows(&self, customer: u32, as_of_us: i64, side: Side, out: &mut Vec<u32>) {
+        let place = customer as usize;
+        let sorted = match self.starts.get(place..place + 2) {
+            Some(ends) => ends[0] as usize..ends[1] as usize,
+            None => 0..0,
+        };
+        match side {
+            Side::Past => {
+                let known = self.known_us[sorted.clone()].partition_point(|known_us| *known_us <= as_of_us);
+                let rows = sorted.start as u32..(sorted.start + known) as u32;
+                if self.ahead {
+                    out.extend(rows.filter(|row| self.at_us[*row as usize] <= as_of_us));
+                } else {
+                    out.extend(rows);
+                }
+            }
+            Side::Future { until_ms } => {
+                let times = &self.at_us[sorted.clone()];
+                let until_us = as_of_us.saturating_add(until_ms.saturating_mul(1_000));
+                let first = times.partition_point(|at_us| *at_us <= as_of_us);
+                let last = times.partition_point(|at_us| *at_us <= until_us);
+                out.extend((sorted.start + first) as u32..(sorted.start + last.max(first)) as u32);
+            }
+        }
+        let mut next = self.last.get(place).copied().unwrap_or(NONE);
+        while next != NONE {
+            let row = next;
+            next = self.before[row as usize - self.sorted];
+            let (at_us, known_us) = (self.at_us[row as usize], self.known_us[row as usize]);
+            let takes = match side {
+                Side::Past => known_us <= as_of_us && at_us <= as_of_us,
+                Side::Future { until_ms } => {
+                    at_us > as_of_us && at_us <= as_of_us.saturating_add(until_ms.saturating_mul(1_000))
+                }
+            };
+            if takes {
+                out.push(row);
+            }
+        }
+    }
+}
+
+impl Placements {
+    fn key(customer: &str, orders: &StringViewArray, row: usize) -> Option<u128> {
+        orders.is_valid(row).then(|| {
+            let order = orders.value(row).as_bytes();
+            xxh3_128(&[&(order.len() as u64).to_le_bytes(), order, customer.as_bytes()].concat())
+        })
+    }
+
+    /// The place of an order; of no order, one that is never known.
+    fn place(&mut self, key: Option<u128>) -> u32 {
+        const UNKNOWN: Placement =
+            Placement { known_us: i64::MAX, at_us: i64::MAX, amount_minor: None };
+        let Self { by_order, all } = self;
+        if all.is_empty() {
+            all.push(UNKNOWN);
+        }
+        let Some(key) = key else { return 0 };
+        *by_order.entry(key).or_insert_with(|| {
+            all.push(UNKNOWN);
+            all.len() as u32 - 1
+        })
+    }
+
+    fn learn(&mut self, rows: &RecordBatch, takes: impl Fn(&str) -> bool) {
+        let [orders, kinds, customers] = ["order_id", "type", "customer_id"].map(|name| text(rows, name));
+        let (at, known) = (times(rows, "at"), times(rows, "known_at"));
+        let amounts = rows["amount_minor"].as_primitive::<Int64Type>();
+        for row in 0..rows.num_rows() {
+            let placed = kinds.is_valid(row) && kinds.value(row) == "placed";
+            if !placed || customers.is_null(row) || at.is_null(row) || !takes(customers.value(row)) {
+                continue;
+            }
+            let place = self.place(Self::key(customers.value(row), orders, row));
+            if place == 0 {
+                continue;
+            }
+            let placement = Placement {
+                known_us: if known.is_valid(row) { known.value(row) } else { at.value(row) },
+                at_us: at.value(row),
+                amount_minor: amounts.is_valid(row).then(|| amounts.value(row)),
+            };
+            let known = &mut self.all[place as usize];
+            *known = (*known).min(placement);
+        }
+    }
+}
+
+impl Column {
+    fn extend(&mut self, values: &Int64Array) {
+        if values.null_count() > 0 && self.valid.is_empty() {
+            self.valid.resize(self.values.len(), true);
+        }
+        if !self.valid.is_empty() || values.null_count() > 0 {
+            self.valid.extend((0..values.len()).map(|row| values.is_valid(row)));
+        }
+        self.values.extend_from_slice(values.values());
+    }
+}
+
+/// Values as [`Column`] keeps them.
+fn whole(values: &ArrayRef, hashed: bool) -> Result<Int64Array, ArrowError> {
+    if hashed {
+        let texts = cast(values, &DataType::Utf8View)?;
+        let hashes = texts.as_string_view().iter().map(|text| text.map(|t| xxh3_64(t.as_bytes()) as i64));
+        return Ok(hashes.collect());
+    }
+    match values.data_type() {
+        DataType::Float64 => {
+            let bits = values.as_primitive::<Float64Type>().iter();
+            Ok(bits.map(|value| value.map(|value| value.to_bits() as i64)).collect::<Int64Array>())
+        }
+        _ => Ok(cast(values, &DataType::Int64)?.as_primitive::<Int64Type>().clone()),
+    }
+}
+
+fn reorder<T: Copy>(values: &mut Vec<T>, order: &[u32]) {
+    if !values.is_empty() {
+        *values = order.iter().map(|row| values[*row as usize]).collect();
+    }
+}
+
+/// Facts with the columns and types of a table. A column that older files lack is NULL.
+fn as_table(past: Past, facts: &RecordBatch) -> Result<RecordBatch, FeatureError> {
+    let schema = past.base_schema();
+    let columns: Vec<ArrayRef> = schema
+        .fields()
+        .iter()
+        .map(|field| match facts.column_by_name(field.name()) {
+            Some(column) => cast(column, field.data_type()),
+            None => Ok(new_null_array(field.data_type(), facts.num_rows())),
+        })
+        .collect::<Result<_, _>>()?;
+    for needed in ["customer_id", "known_at", past.event_time()] {
+        if facts.column_by_name(needed).is_none() {
+            return Err(FeatureError::NoColumn { table: past.source().name(), column: needed });
+        }
+    }
+    Ok(RecordBatch::try_new(schema, columns)?)
+}
+
+fn text<'a>(rows: &'a RecordBatch, name: &str) -> &'a StringViewArray {
+    rows[name].as_string_view()
+}
+
+fn times<'a>(rows: &'a RecordBatch, name: &str) -> &'a PrimitiveArray<TimestampMicrosecondType> {
+    rows[name].as_primitive()
+}
