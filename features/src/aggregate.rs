@@ -99,7 +99,9 @@ pub fn aggregate(what: Aggregate, groups: &Groups<'_>, values: &[i64], takes: &[
         }
         Aggregate::Min => Arc::new(each.map(|rows| taken(rows).min()).collect::<Int64Array>()),
         Aggregate::Max => Arc::new(each.map(|rows| taken(rows).max()).collect::<Int64Array>()),
-        Aggregate::Mean => Arc::new(each.map(|rows| Moments::of(taken(rows)).mean()).collect::<Float64Array>()),
+        Aggregate::Mean => {
+            Arc::new(each.map(|rows| Moments::of(taken(rows)).mean()).collect::<Float64Array>())
+        }
         Aggregate::Stddev => {
             Arc::new(each.map(|rows| Moments::of(taken(rows)).stddev()).collect::<Float64Array>())
         }

@@ -62,7 +62,8 @@ impl History {
         let parts: Vec<Range<usize>> =
             (0..rows).step_by(share).map(|from| from..(from + share).min(rows)).collect();
         let parts: Vec<Result<Vec<RecordBatch>, FeatureError>> = std::thread::scope(|scope| {
-            let (last, others) = parts.split_last().map_or((0..0, &[][..]), |(last, others)| (last.clone(), others));
+            let (last, others) =
+                parts.split_last().map_or((0..0, &[][..]), |(last, others)| (last.clone(), others));
             let spawned: Vec<_> = others
                 .iter()
                 .map(|part| scope.spawn(|| self.evaluate_part(&spine, part.clone(), side)))
@@ -97,7 +98,8 @@ impl History {
                 }
                 bounds.push(rows.len());
                 if rows.len() >= PAIRS || row + 1 == part.end {
-                    let values = self.evaluate_pairs(plan, base, &spine.slice(from..row + 1), &rows, &bounds)?;
+                    let values =
+                        self.evaluate_pairs(plan, base, &spine.slice(from..row + 1), &rows, &bounds)?;
                     for (column, values) in of_plan.iter_mut().zip(values) {
                         column.push(values);
                     }
@@ -176,9 +178,7 @@ impl History {
         for (call, field) in plan.aggregates.iter().zip(&plan.aggregated.fields()[2..]) {
             let mask: &[bool] = match call.filter {
                 None => &all,
-                Some(place) => {
-                    masks[place].get_or_insert_with(|| is_true(exprs[place].as_boolean()))
-                }
+                Some(place) => masks[place].get_or_insert_with(|| is_true(exprs[place].as_boolean())),
             };
             let values = match call.argument {
                 None => aggregate(call.what, &groups, &[], mask),
@@ -237,9 +237,9 @@ impl History {
         match field.name().as_str() {
             "as_of" => times(Int64Array::from(as_of_us.to_vec())),
             "age_ms" => Arc::new(Int64Array::from_iter_values(ages_us.iter().map(|us| us.div_euclid(1_000)))),
-            "ahead_ms" => {
-                Arc::new(Int64Array::from_iter_values(ages_us.iter().map(|us| us.saturating_neg().div_euclid(1_000))))
-            }
+            "ahead_ms" => Arc::new(Int64Array::from_iter_values(
+                ages_us.iter().map(|us| us.saturating_neg().div_euclid(1_000)),
+            )),
             "placed_at" => times(placed(|placement| Some(placement.at_us))),
             "placed_minor" => Arc::new(placed(|placement| placement.amount_minor)),
             "sku_bought" => Arc::new(sku(|(bought, _)| bought)),

@@ -117,7 +117,8 @@ impl ScalarUDFImpl for Bgnbd {
             .iter()
             .map(|value| Ok(cast(&value.to_array(args.number_rows)?, &DataType::Float64)?))
             .collect::<Result<_>>()?;
-        let columns: Vec<&Float64Array> = arrays.iter().map(|array| array.as_primitive::<Float64Type>()).collect();
+        let columns: Vec<&Float64Array> =
+            arrays.iter().map(|array| array.as_primitive::<Float64Type>()).collect();
         let values: Float64Array = (0..args.number_rows)
             .map(|row| {
                 if columns.iter().any(|column| column.is_null(row)) {

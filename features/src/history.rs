@@ -184,7 +184,8 @@ impl History {
             .collect();
         if let Some(condition) = &plan.keep {
             let condition = condition.evaluate(&rows)?.into_array(rows.num_rows())?;
-            keep = arrow::compute::and(&keep, &arrow::compute::prep_null_mask_filter(condition.as_boolean()))?;
+            keep =
+                arrow::compute::and(&keep, &arrow::compute::prep_null_mask_filter(condition.as_boolean()))?;
         }
         let rows = filter_record_batch(&rows, &keep)?;
         let (names, at, known) =
@@ -344,8 +345,7 @@ impl Placements {
 
     /// The place of an order; of no order, one that is never known.
     fn place(&mut self, key: Option<u128>) -> u32 {
-        const UNKNOWN: Placement =
-            Placement { known_us: i64::MAX, at_us: i64::MAX, amount_minor: None };
+        const UNKNOWN: Placement = Placement { known_us: i64::MAX, at_us: i64::MAX, amount_minor: None };
         let Self { by_order, all } = self;
         if all.is_empty() {
             all.push(UNKNOWN);

@@ -94,11 +94,13 @@ impl Definitions {
     pub fn label(view: View) -> Result<Self, Vec<ViewError>> {
         let label = Self::plan(vec![view], true)?;
         let plan = &label.plans[0];
-        let kinds: Vec<_> = label.columns.iter().map(|(_, column, kind)| (column.name.as_str(), kind)).collect();
+        let kinds: Vec<_> =
+            label.columns.iter().map(|(_, column, kind)| (column.name.as_str(), kind)).collect();
         match kinds.as_slice() {
             [("label", DataType::Boolean), ("event_in_ms", DataType::Int64)] => Ok(label),
             found => {
-                let found: Vec<String> = found.iter().map(|(name, kind)| format!("{name} ({kind})")).collect();
+                let found: Vec<String> =
+                    found.iter().map(|(name, kind)| format!("{name} ({kind})")).collect();
                 let message = format!(
                     "a label selects label (true or false) and event_in_ms (a whole number), in this order; found {}",
                     found.join(", ")
@@ -125,7 +127,8 @@ impl Definitions {
             }
         }
         let mut schema = vec![Field::new("as_of", crate::tables::DERIVED[0].1.clone(), false)];
-        schema.extend(all.columns.iter().map(|(_, column, kind)| Field::new(&column.name, kind.clone(), true)));
+        schema
+            .extend(all.columns.iter().map(|(_, column, kind)| Field::new(&column.name, kind.clone(), true)));
         let schema = Arc::new(Schema::new(schema));
         for view in combined {
             // What a mistake elsewhere has left out would be missing here.
@@ -161,7 +164,8 @@ impl Definitions {
 
     /// The schema of [`crate::History::evaluate`]'s rows.
     pub fn schema(&self) -> SchemaRef {
-        let fields = self.columns.iter().map(|(_, column, kind)| Field::new(&column.name, kind.clone(), true));
+        let fields =
+            self.columns.iter().map(|(_, column, kind)| Field::new(&column.name, kind.clone(), true));
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
@@ -183,7 +187,8 @@ impl Definitions {
             }
             let kind = expr.data_type(input).map_err(|error| view.wrong(line, error.to_string()))?;
             if !matches!(kind, DataType::Int64 | DataType::Float64 | DataType::Boolean) {
-                let message = format!("{name} is {kind}; a feature is a whole number, a double or a truth value");
+                let message =
+                    format!("{name} is {kind}; a feature is a whole number, a double or a truth value");
                 return Err(view.wrong(line, message));
             }
             self.columns.push((view.name.clone(), feature.clone(), kind));
@@ -414,9 +419,8 @@ impl<'v> Planner<'v> {
                 }
                 Some(argument) if what == Aggregate::CountDistinct => Some(columns.hashed(argument)?),
                 Some(argument) => {
-                    let kind = argument
-                        .get_type(grouping.input.schema())
-                        .map_err(|error| self.explain(&error))?;
+                    let kind =
+                        argument.get_type(grouping.input.schema()).map_err(|error| self.explain(&error))?;
                     if !matches!(kind, DataType::Int64 | DataType::Boolean | DataType::Timestamp(..)) {
                         let instead = "of whole numbers and times only, so that features are exact; divide last, as in ratio(sum(x), 100)";
                         return Err((line, format!("{name} of {kind}: aggregates are {instead}")));

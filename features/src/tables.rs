@@ -40,7 +40,11 @@ const fn time() -> DataType {
 /// and `lines`, the last two of `lines`.
 pub static DERIVED: [Derived; 6] = [
     ("as_of", time(), "the time of the spine's row"),
-    ("age_ms", DataType::Int64, "from the event to as_of; in future.* it is ahead_ms, from as_of to the event"),
+    (
+        "age_ms",
+        DataType::Int64,
+        "from the event to as_of; in future.* it is ahead_ms, from as_of to the event",
+    ),
     ("placed_at", time(), "when the order was placed; null unless that was known at as_of"),
     ("placed_minor", DataType::Int64, "the amount it was placed with; null unless known at as_of"),
     (
@@ -172,7 +176,8 @@ pub(crate) fn lines(orders: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     if let Some(lines) = orders.column_by_name("lines") {
         let lines = cast(lines, &DataType::Utf8View)?;
         for (row, text) in lines.as_string_view().iter().enumerate() {
-            let lines: Vec<Line<'_>> = text.and_then(|text| sonic_rs::from_str(text).ok()).unwrap_or_default();
+            let lines: Vec<Line<'_>> =
+                text.and_then(|text| sonic_rs::from_str(text).ok()).unwrap_or_default();
             for line in lines {
                 of.push(row as u32);
                 skus.append_value(&line.sku);

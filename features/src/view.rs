@@ -72,12 +72,7 @@ impl View {
     ///
     /// # Errors
     /// The first mistake: no title, a column without description, an unknown parameter.
-    pub fn parse(
-        file: &str,
-        name: &str,
-        text: &str,
-        parameters: &[(&str, i64)],
-    ) -> Result<Self, ViewError> {
+    pub fn parse(file: &str, name: &str, text: &str, parameters: &[(&str, i64)]) -> Result<Self, ViewError> {
         let wrong = |line: Option<u64>, message: String| ViewError { file: file.to_owned(), line, message };
         let mut view = Self {
             file: file.to_owned(),
@@ -140,8 +135,7 @@ impl View {
 
     /// Takes in a line of the query, with the description in its comment.
     fn line(&mut self, line: &str, number: u64, parameters: &[(&str, i64)]) -> Result<(), ViewError> {
-        let wrong =
-            |message: String| ViewError { file: self.file.clone(), line: Some(number), message };
+        let wrong = |message: String| ViewError { file: self.file.clone(), line: Some(number), message };
         let query = code(line);
         let mut out = String::new();
         let mut rest = query;
@@ -164,9 +158,7 @@ impl View {
         let comment = line[query.len()..].trim_start_matches('-').trim();
         if let Some(name) = named(&out) {
             let Some((en, zh)) = comment.split_once('|') else {
-                return Err(wrong(format!(
-                    "{name} has no description; end its line with -- English | 中文"
-                )));
+                return Err(wrong(format!("{name} has no description; end its line with -- English | 中文")));
             };
             let (en, zh) = (en.trim().to_owned(), zh.trim().to_owned());
             self.features.push(Feature { name, en, zh });
@@ -206,7 +198,8 @@ fn find_word(sql: &str, word: &str) -> Option<usize> {
             '(' => depth += 1,
             ')' => depth -= 1,
             _ if depth == 0 && begins && !c.is_whitespace() => {
-                let found = sql.get(at..at + word.len()).is_some_and(|found| found.eq_ignore_ascii_case(word));
+                let found =
+                    sql.get(at..at + word.len()).is_some_and(|found| found.eq_ignore_ascii_case(word));
                 if found && sql[at + word.len()..].starts_with(char::is_whitespace) {
                     return Some(at);
                 }

@@ -200,7 +200,8 @@ impl Job<'_> {
             )));
         }
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let features: Vec<_> = definitions.columns().iter().filter(|(_, f, _)| f.name != POPULATION).collect();
+        let features: Vec<_> =
+            definitions.columns().iter().filter(|(_, f, _)| f.name != POPULATION).collect();
         let mut writer: Option<Writer> = None;
         let mut written = Written { rows: 0, features: features.len(), left_out: 0 };
         let mut progress = Progress::new("features", 0);
@@ -209,9 +210,8 @@ impl Job<'_> {
             let Spine { rows, customers, as_of_us } = batch?;
             seen += rows.num_rows() as u64;
             progress.at(seen, 0);
-            let values = history
-                .evaluate(&customers, &as_of_us, Side::Past, threads)
-                .map_err(Failure::from_error)?;
+            let values =
+                history.evaluate(&customers, &as_of_us, Side::Past, threads).map_err(Failure::from_error)?;
             let (mut fields, mut columns) = (rows.schema().fields().to_vec(), rows.columns().to_vec());
             if let (Some(future), Some(label)) = (&future, &self.label) {
                 let until_ms = label.lead_ms.saturating_add(label.horizon_ms);
@@ -225,7 +225,10 @@ impl Job<'_> {
                     .collect();
                 for (field, column) in labels.schema().fields().iter().zip(labels.columns()) {
                     fields.push(field.clone());
-                    let of_mature = arrow::compute::nullif(column, &arrow::compute::not(&mature).map_err(Failure::from_error)?);
+                    let of_mature = arrow::compute::nullif(
+                        column,
+                        &arrow::compute::not(&mature).map_err(Failure::from_error)?,
+                    );
                     columns.push(of_mature.map_err(Failure::from_error)?);
                 }
             }
@@ -244,7 +247,8 @@ impl Job<'_> {
                 fields.push(field.clone());
                 columns.push(column.clone());
             }
-            let all = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(Failure::from_error)?;
+            let all =
+                RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(Failure::from_error)?;
             let kept = match of_population {
                 None => all,
                 Some(of_population) => {
@@ -315,7 +319,8 @@ type Batches<'a> = Box<dyn Iterator<Item = Result<Spine, Failure>> + 'a>;
 fn spine<'a>(asked: &'a Asked, history: &'a History, last_us: i64) -> Result<Batches<'a>, Failure> {
     match asked {
         Asked::File(path) => {
-            let cannot = |what: &str| Failure::new(format!("cannot read the spine {}: {what}", path.display()));
+            let cannot =
+                |what: &str| Failure::new(format!("cannot read the spine {}: {what}", path.display()));
             let file = File::open(path).map_err(|error| cannot(&error.to_string()))?;
             let reader = ParquetRecordBatchReaderBuilder::try_new(file)
                 .and_then(|builder| builder.with_batch_size(BATCH).build())
@@ -381,8 +386,9 @@ fn of_file(rows: RecordBatch, from: usize) -> Result<Spine, String> {
         }
     };
     let customers = column("customer_id")?;
-    let customers = cast(&customers, &DataType::Utf8View)
-        .map_err(|_| format!("customer_id is {}; it must be a text or a whole number", customers.data_type()))?;
+    let customers = cast(&customers, &DataType::Utf8View).map_err(|_| {
+        format!("customer_id is {}; it must be a text or a whole number", customers.data_type())
+    })?;
     let as_of = column("as_of")?;
     if !as_of.data_type().is_temporal() {
         return Err(format!("as_of is {}; it must be a time or a date", as_of.data_type()));
@@ -409,11 +415,15 @@ impl Writer {
         let mut partial = out.as_os_str().to_owned();
         partial.push(".partial");
         let partial = PathBuf::from(partial);
-        let cannot = |error: &dyn std::fmt::Display| Failure::new(format!("cannot write {}: {error}", out.display()));
+        let cannot =
+            |error: &dyn std::fmt::Display| Failure::new(format!("cannot write {}: {error}", out.display()));
         let file = File::create(&partial).map_err(|error| cannot(&error))?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_key_value_metadata(Some(vec![KeyValue::new("headsup.features".to_owned(), features.to_owned())]))
+            .set_key_value_metadata(Some(vec![KeyValue::new(
+                "headsup.features".to_owned(),
+                features.to_owned(),
+            )]))
             .build();
         let writer =
             ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(|error| cannot(&error))?;
@@ -421,14 +431,14 @@ impl Writer {
     }
 
     fn write(&mut self, rows: &RecordBatch) -> Result<(), Failure> {
-        let cannot =
-            |error| Failure::new(format!("cannot write {}: {error}", self.out.display()));
+        let cannot = |error| Failure::new(format!("cannot write {}: {error}", self.out.display()));
         self.writer.write(rows).map_err(cannot)
     }
 
     fn finish(self) -> Result<(), Failure> {
         let Self { writer, partial, out } = self;
-        let cannot = |error: &dyn std::fmt::Display| Failure::new(format!("cannot write {}: {error}", out.display()));
+        let cannot =
+            |error: &dyn std::fmt::Display| Failure::new(format!("cannot write {}: {error}", out.display()));
         let file = writer.into_inner().map_err(|error| cannot(&error))?;
         file.sync_all().and_then(|()| std::fs::rename(&partial, &out)).map_err(|error| cannot(&error))
     }
@@ -491,13 +501,7 @@ fn as_list(definitions: &Definitions) -> String {
     let columns = definitions.columns();
     let width = columns.iter().map(|(_, feature, _)| feature.name.len()).max().unwrap_or(0);
     let line = |(view, feature, kind): &(String, headsup_features::Feature, DataType)| {
-        format!(
-            "{:width$}  {:8}  {view:9}  {} | {}\n",
-            feature.name,
-            name_of(kind),
-            feature.en,
-            feature.zh
-        )
+        format!("{:width$}  {:8}  {view:9}  {} | {}\n", feature.name, name_of(kind), feature.en, feature.zh)
     };
     columns.iter().map(line).collect()
 }

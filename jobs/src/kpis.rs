@@ -50,8 +50,7 @@ pub fn files(folder: &Path, what: &str) -> Result<Vec<(String, String, String)>,
         .map_err(|error| usage(format!("cannot read the {what} in {}: {error}", folder.display())))?;
     let mut files = Vec::new();
     for entry in entries {
-        let path =
-            entry.map_err(|error| usage(format!("cannot read {}: {error}", folder.display())))?.path();
+        let path = entry.map_err(|error| usage(format!("cannot read {}: {error}", folder.display())))?.path();
         if path.extension().is_none_or(|extension| extension != "sql") {
             continue;
         }

@@ -149,7 +149,11 @@ impl Table {
                     Integer,
                     "as handle_ms, but each moment divided by the conversations that the agent had then; null if no agent accepted it, and where agents are not followed",
                 ),
-                ("known_at", Time, "when the row could be known: its last event, or the time at which nothing more was waited for"),
+                (
+                    "known_at",
+                    Time,
+                    "when the row could be known: its last event, or the time at which nothing more was waited for",
+                ),
             ],
             Table::Rounds => &[
                 ("conversation_id", Text, "the conversation"),
@@ -166,7 +170,11 @@ impl Table {
                     "the next human, non-automatic reply; null if none came before the contact ended",
                 ),
                 ("reply_ms", Integer, "from the one to the other"),
-                ("known_at", Time, "when the row could be known: its last event, or the time at which nothing more was waited for"),
+                (
+                    "known_at",
+                    Time,
+                    "when the row could be known: its last event, or the time at which nothing more was waited for",
+                ),
             ],
             Table::Ratings => &[
                 ("conversation_id", Text, "the conversation"),
@@ -231,7 +239,11 @@ impl Table {
                 ("replied_at", Time, "the next reply; null if none came before the contact ended"),
                 ("replied_by", Text, "agent, bot (also an agent's automatic reply); null if nobody did"),
                 ("reply_ms", Integer, "from the one to the other"),
-                ("known_at", Time, "when the row could be known: its last event, or the time at which nothing more was waited for"),
+                (
+                    "known_at",
+                    Time,
+                    "when the row could be known: its last event, or the time at which nothing more was waited for",
+                ),
             ],
             Table::Resolutions => &[
                 (
@@ -262,7 +274,11 @@ impl Table {
                 ),
                 ("after_ms", Integer, "from `at` to the start of the one that followed; only of `repeated`"),
                 ("next_conversation_id", Text, "the one that followed; only of `repeated`"),
-                ("known_at", Time, "when the row could be known: its last event, or the time at which nothing more was waited for"),
+                (
+                    "known_at",
+                    Time,
+                    "when the row could be known: its last event, or the time at which nothing more was waited for",
+                ),
             ],
             Table::Inquiries => &[
                 (
@@ -278,7 +294,11 @@ impl Table {
                 ("agent_id", Text, "the agent who had it last; null if none accepted it"),
                 ("asked_at", Time, "when the contact began"),
                 ("after_ms", Integer, "from then to the payment; only of `paid`"),
-                ("known_at", Time, "when the row could be known: its last event, or the time at which nothing more was waited for"),
+                (
+                    "known_at",
+                    Time,
+                    "when the row could be known: its last event, or the time at which nothing more was waited for",
+                ),
             ],
             Table::Agents => &[
                 ("at", Time, "the minute's start"),
