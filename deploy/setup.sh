@@ -62,6 +62,35 @@ need_clickhouse() {
     fi
 }
 
+# XGBoost to link and onnxruntime to load, for the feature `train`: the libraries of two PyPI
+# packages, fetched once; libclang reads XGBoost's header at compile time.
+need_models() {
+    models="${XDG_CACHE_HOME:-$HOME/.cache}/headsup/models"
+    if [ -z "${XGBOOST_LIB_DIR:-}" ] || [ -z "${ORT_DYLIB_PATH:-}" ]; then
+        if [ ! -f "$models/done" ]; then
+            need python3 python3
+            python3 -m pip --version >/dev/null 2>&1 || need pip3 python3-pip
+            need unzip unzip
+            say "fetching XGBoost and onnxruntime: 29 MB, once"
+            mkdir -p "$models"
+            fetched=$(mktemp -d "$models/fetching.XXXXXX")
+            (cd "$fetched" && python3 -m pip download -q --no-deps --only-binary :all: xgboost-cpu==3.2.0 onnxruntime==1.31.1 >&2 &&
+                unzip -qj xgboost_cpu-*.whl '*.so' '*.so.*' && unzip -qj onnxruntime-*.whl 'onnxruntime/capi/libonnxruntime.so*' &&
+                mv libxgboost.so libgomp-*.so* "$models" && mv libonnxruntime.so.* "$models/libonnxruntime.so")
+            rm -r "$fetched"
+            : >"$models/done"
+        fi
+        XGBOOST_LIB_DIR=$models; ORT_DYLIB_PATH=$models/libonnxruntime.so
+        export XGBOOST_LIB_DIR ORT_DYLIB_PATH
+    fi
+    LD_LIBRARY_PATH=$XGBOOST_LIB_DIR${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}; export LD_LIBRARY_PATH
+    if [ ! -e /usr/lib/x86_64-linux-gnu/libclang-14.so.1 ] && ! ls /usr/lib/llvm-*/lib/libclang*.so.1 >/dev/null 2>&1; then
+        need libclang.so libclang1-14
+    fi
+    # libclang comes without the compiler's own headers.
+    BINDGEN_EXTRA_CLANG_ARGS=${BINDGEN_EXTRA_CLANG_ARGS:--I$(cc -print-file-name=include)}; export BINDGEN_EXTRA_CLANG_ARGS
+}
+
 # Prometheus and Alertmanager for the tests, Debian's, installed and not started.
 need_prometheus() {
     if [ -x /usr/bin/prometheus ] && [ -x /usr/bin/prometheus-alertmanager ]; then

@@ -1,0 +1,1 @@
+//! Models that foresee: specs, training, calibration, evaluation, ONNX, registry, drift.
