@@ -184,8 +184,7 @@ impl History {
             .collect();
         if let Some(condition) = &plan.keep {
             let condition = condition.evaluate(&rows)?.into_array(rows.num_rows())?;
-            keep =
-                arrow::compute::and(&keep, &arrow::compute::prep_null_mask_filter(condition.as_boolean()))?;
+            keep = arrow::compute::and_kleene(&keep, condition.as_boolean())?;
         }
         let rows = filter_record_batch(&rows, &keep)?;
         let (names, at, known) =

@@ -18,6 +18,7 @@ mod evaluate;
 mod functions;
 mod history;
 mod plan;
+mod population;
 mod sku;
 mod tables;
 #[cfg(test)]
@@ -27,5 +28,6 @@ mod view;
 pub use evaluate::FeatureError;
 pub use history::{History, Side};
 pub use plan::Definitions;
+pub use population::Population;
 pub use tables::{DERIVED, Past};
 pub use view::{Feature, View, ViewError};

@@ -75,7 +75,7 @@ pub(crate) struct Combined {
     pub selected: Vec<(String, Arc<dyn PhysicalExpr>)>,
 }
 
-type Mistake = (Option<u64>, String);
+pub(crate) type Mistake = (Option<u64>, String);
 
 impl Definitions {
     /// Checks feature views.
@@ -533,6 +533,14 @@ impl Columns<'_> {
         self.known.push((expr, hashed));
         Ok(named(self.stored.len() - 1))
     }
+}
+
+/// What a view over rows with these columns, called `features`, selects.
+pub(crate) fn selected_of(
+    view: &View,
+    rows: &SchemaRef,
+) -> Result<Vec<(String, Arc<dyn PhysicalExpr>)>, Mistake> {
+    Planner::new(view, false, Some(rows)).and_then(|planner| planner.combined())
 }
 
 /// The parts of a condition that must all be true.

@@ -11,7 +11,7 @@ use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use clap::{Args, Subcommand};
 use headsup_connectors::store;
-use headsup_features::{Definitions, History, Past, Side, View, ViewError};
+use headsup_features::{Definitions, History, Past, Population, Side, View, ViewError};
 use headsup_operators::facts::Kind;
 use headsup_stream::parse_duration_ms;
 use parquet::arrow::ArrowWriter;
@@ -51,7 +51,7 @@ pub struct FeaturesArgs {
     /// Feature views (*.sql) [default: those that came with headsup]
     #[arg(long, value_name = "DIR")]
     views: Option<PathBuf>,
-    /// A condition on features; rows for which it is not true are left out
+    /// A condition on features and the spine's columns; rows for which it is not true are left out
     #[arg(long, value_name = "SQL")]
     population: Option<String>,
     /// Add the columns label and event_in_ms of this label
@@ -95,6 +95,9 @@ const LABELS: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/labels.rs")
 const BATCH: usize = 64 * 1024;
 
 fn duration(text: &str) -> Result<i64, String> {
+    if text.bytes().all(|byte| byte == b'0') && !text.is_empty() {
+        return Ok(0);
+    }
     parse_duration_ms(text).ok_or_else(|| "expected a duration such as 7d or 12h".to_owned())
 }
 
@@ -162,7 +165,7 @@ pub struct Label<'a> {
 /// Features, and a label if asked for, of rows.
 pub struct Job<'a> {
     pub views: Option<&'a Path>,
-    /// A condition on features.
+    /// A condition on features and the spine's columns.
     pub population: Option<&'a str>,
     pub label: Option<Label<'a>>,
 }
@@ -175,20 +178,10 @@ pub struct Written {
     pub left_out: u64,
 }
 
-/// The column that says whether a row is of the population.
-const POPULATION: &str = "of_population";
-
 impl Job<'_> {
     /// Writes the rows asked for with their features to a file.
     pub fn write(&self, data: &Path, asked: &Asked, out: &Path) -> Result<Written, Failure> {
-        let mut views = read_views(self.views)?;
-        if let Some(condition) = self.population {
-            let sql = format!(
-                "-- title: the population\nSELECT\n  ({condition}) AS {POPULATION}, -- of the population | 总体\nFROM features"
-            );
-            views.push(View::parse("the population", "population", &sql, &[]).map_err(mistake)?);
-        }
-        let definitions = Arc::new(plan(views)?);
+        let definitions = Arc::new(plan(read_views(self.views)?)?);
         let label = self.label.map(|label| read_label(&label)).transpose()?.map(Arc::new);
         let mut history = History::new(definitions.clone());
         let mut future = label.as_ref().map(|label| History::new(label.clone()));
@@ -200,10 +193,9 @@ impl Job<'_> {
             )));
         }
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let features: Vec<_> =
-            definitions.columns().iter().filter(|(_, f, _)| f.name != POPULATION).collect();
         let mut writer: Option<Writer> = None;
-        let mut written = Written { rows: 0, features: features.len(), left_out: 0 };
+        let mut population: Option<Population> = None;
+        let mut written = Written { rows: 0, features: definitions.columns().len(), left_out: 0 };
         let mut progress = Progress::new("features", 0);
         let mut seen = 0;
         for batch in spine(asked, &history, last_us)? {
@@ -212,51 +204,28 @@ impl Job<'_> {
             progress.at(seen, 0);
             let values =
                 history.evaluate(&customers, &as_of_us, Side::Past, threads).map_err(Failure::from_error)?;
-            let (mut fields, mut columns) = (rows.schema().fields().to_vec(), rows.columns().to_vec());
-            if let (Some(future), Some(label)) = (&future, &self.label) {
-                let until_ms = label.lead_ms.saturating_add(label.horizon_ms);
-                let labels = future
-                    .evaluate(&customers, &as_of_us, Side::Future { until_ms }, threads)
-                    .map_err(Failure::from_error)?;
-                // What cannot be known yet has no label.
-                let mature: BooleanArray = as_of_us
-                    .iter()
-                    .map(|us| Some(us.saturating_add(until_ms.saturating_mul(1_000)) <= last_us))
-                    .collect();
-                for (field, column) in labels.schema().fields().iter().zip(labels.columns()) {
-                    fields.push(field.clone());
-                    let of_mature = arrow::compute::nullif(
-                        column,
-                        &arrow::compute::not(&mature).map_err(Failure::from_error)?,
-                    );
-                    columns.push(of_mature.map_err(Failure::from_error)?);
+            let known = beside(&rows, &values)?;
+            let labels = match (&future, &self.label) {
+                (Some(future), Some(label)) => {
+                    Some(labels(future, label, &customers, &as_of_us, last_us, threads)?)
                 }
+                _ => None,
+            };
+            if let (Some(condition), None) = (self.population, &population) {
+                population = Some(Population::new(condition, &known.schema()).map_err(mistake)?);
             }
-            let mut of_population = None;
-            for (field, column) in values.schema().fields().iter().zip(values.columns()) {
-                if field.name() == POPULATION {
-                    of_population = Some(column.as_boolean().clone());
-                    continue;
-                }
-                if fields.iter().any(|other| other.name() == field.name()) {
-                    return Err(Failure::new(format!(
-                        "the spine has a column {}, and there is a feature of that name; rename the column",
-                        field.name()
-                    )));
-                }
-                fields.push(field.clone());
-                columns.push(column.clone());
-            }
-            let all =
-                RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(Failure::from_error)?;
-            let kept = match of_population {
+            let all = match &labels {
+                Some(labels) => beside(&beside(&rows, labels)?, &values)?,
+                None => known.clone(),
+            };
+            let kept = match &population {
                 None => all,
-                Some(of_population) => {
-                    let kept = filter_record_batch(&all, &of_population).map_err(Failure::from_error)?;
-                    written.left_out += (all.num_rows() - kept.num_rows()) as u64;
-                    kept
+                Some(population) => {
+                    let of_it = population.of(&known).map_err(Failure::from_error)?;
+                    filter_record_batch(&all, &of_it).map_err(Failure::from_error)?
                 }
             };
+            written.left_out += (known.num_rows() - kept.num_rows()) as u64;
             written.rows += kept.num_rows() as u64;
             if writer.is_none() {
                 writer = Some(Writer::new(out, &kept.schema(), &features_json(&definitions))?);
@@ -272,6 +241,42 @@ impl Job<'_> {
         }
         Ok(written)
     }
+}
+
+/// Label and time of what is foretold; nothing of what cannot be known yet.
+fn labels(
+    future: &History,
+    label: &Label,
+    customers: &StringViewArray,
+    as_of_us: &[i64],
+    last_us: i64,
+    threads: usize,
+) -> Result<RecordBatch, Failure> {
+    let until_ms = label.lead_ms.saturating_add(label.horizon_ms);
+    let labels = future
+        .evaluate(customers, as_of_us, Side::Future { until_ms }, threads)
+        .map_err(Failure::from_error)?;
+    let immature: BooleanArray =
+        as_of_us.iter().map(|us| Some(us.saturating_add(until_ms.saturating_mul(1_000)) > last_us)).collect();
+    let columns: Result<Vec<_>, _> =
+        labels.columns().iter().map(|column| arrow::compute::nullif(column, &immature)).collect();
+    RecordBatch::try_new(labels.schema(), columns.map_err(Failure::from_error)?).map_err(Failure::from_error)
+}
+
+/// The columns of both.
+fn beside(left: &RecordBatch, right: &RecordBatch) -> Result<RecordBatch, Failure> {
+    let (mut fields, mut columns) = (left.schema().fields().to_vec(), left.columns().to_vec());
+    for (field, column) in right.schema().fields().iter().zip(right.columns()) {
+        if fields.iter().any(|other| other.name() == field.name()) {
+            let name = field.name();
+            return Err(Failure::new(format!(
+                "the spine has a column {name}, and one of that name is computed; rename the spine's"
+            )));
+        }
+        fields.push(field.clone());
+        columns.push(column.clone());
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(Failure::from_error)
 }
 
 /// Takes in the stored facts; answers the latest time at which something was known, in µs.
@@ -446,7 +451,7 @@ impl Writer {
 
 /// The columns with their descriptions, as the files' metadata has them.
 fn features_json(definitions: &Definitions) -> String {
-    let columns = definitions.columns().iter().filter(|(_, feature, _)| feature.name != POPULATION);
+    let columns = definitions.columns().iter();
     let list: Vec<serde_json::Value> = columns
         .map(|(view, feature, _)| {
             serde_json::json!({"name": feature.name, "view": view, "en": feature.en, "zh": feature.zh})
