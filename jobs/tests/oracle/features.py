@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Features by brute force: the views' own SQL, run by DuckDB over every fact known at every row's time.
 
-    features.py DATA FEATURES.parquet [ROWS]
+    features.py DATA FEATURES.parquet [LIKE]
 
-DATA is a data folder with stored facts, FEATURES.parquet what `headsup features` wrote of it. So
-many of its rows (10,000) are drawn and computed again. Whole numbers must be equal; doubles to
+DATA is a data folder with stored facts, FEATURES.parquet what `headsup features` wrote of it; a
+table without facts has the columns that it has in the data folder LIKE. 10,000 rows are drawn and computed again. Whole numbers must be equal; doubles to
 1 part in 10^9, since DuckDB adds them up in another order. Exit code 1 if a number differs.
 """
 import glob
@@ -83,16 +83,16 @@ def expected_purchases(horizon, x, t, age, r, alpha, a, b):
     return (a + b + x - 1) / (a - 1) * (1 - shrinks * series) * alive
 
 
-def past(c, facts):
+def past(c, facts, like):
     """past.* for the rows of spine."""
     c.execute("CREATE SCHEMA past")
     dated = {"contacts": "ended_at", "rounds": "asked_at", "ratings": "rated_at", "turns": "asked_at", "resolutions": "at", "inquiries": "asked_at", "orders": "at"}
     for table, at in dated.items():
+        limit = ""
         files = os.path.join(facts, table, "dt=*", "*.parquet")
-        if glob.glob(files):
-            c.execute(f"CREATE TABLE all_{table} AS SELECT * EXCLUDE (dt) FROM read_parquet('{files}', union_by_name = true, hive_partitioning = true)")
-        else:
-            continue
+        if not glob.glob(files):
+            files, limit = os.path.join(like, table, "dt=*", "*.parquet"), "LIMIT 0"
+        c.execute(f"CREATE TABLE all_{table} AS SELECT * EXCLUDE (dt) FROM read_parquet('{files}', union_by_name = true, hive_partitioning = true) {limit}")
         extra = join = ""
         if table == "orders":
             c.execute("""CREATE TABLE placed AS SELECT customer_id, order_id, p.k AS known, p.a AS placed_us, p.m AS placed_minor FROM (
@@ -121,42 +121,34 @@ def past(c, facts):
         ASOF LEFT JOIN days d ON x.sku = d.sku AND x.as_of_day > d.day""")
 
 
-def main(data, found, rows):
+def main(data, found, like):
     c = duckdb.connect()
     c.execute("SET threads = 2; SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
     c.execute("CREATE MACRO days(n) AS n::BIGINT * 86400000; CREATE MACRO hours(n) AS n::BIGINT * 3600000")
     c.execute("CREATE MACRO ratio(a, b) AS CASE WHEN b <> 0 THEN a::DOUBLE / b::DOUBLE END")
     c.execute("CREATE MACRO gaps(l) AS list_transform(generate_series(1, len(l) - 1), lambda i: l[i + 1] - l[i])")
-    c.execute("CREATE MACRO alive(x, t, age, r, alpha, a, b) AS CASE WHEN x <= 0 THEN 1.0::DOUBLE ELSE 1 / (1 + a / (b + x - 1) * pow((alpha + age) / (alpha + t), r + x)) END")
+    c.execute("CREATE MACRO alive(x, t, age, r, alpha, a, b) AS CASE WHEN age IS NULL THEN NULL WHEN x <= 0 THEN 1.0::DOUBLE ELSE 1 / (1 + a / (b + x - 1) * pow((alpha + age) / (alpha + t), r + x)) END")
     c.create_function("expected_purchases", expected_purchases, ["DOUBLE"] * 8, "DOUBLE")
-    c.execute(f"CREATE TABLE found AS SELECT *, row_number() OVER () AS row FROM (SELECT * FROM '{found}' ORDER BY hash(customer_id || as_of), customer_id, as_of LIMIT {rows})")
+    c.execute(f"CREATE TABLE found AS SELECT *, row_number() OVER () AS row FROM (SELECT * FROM '{found}' ORDER BY hash(customer_id || as_of), customer_id, as_of LIMIT 10000)")
     c.execute("CREATE TABLE spine AS SELECT row, customer_id, as_of FROM found")
-    past(c, os.path.join(data, "facts"))
-    tables = {table for (table,) in c.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'past'").fetchall()}
+    past(c, os.path.join(data, "facts"), os.path.join(like, "facts"))
     paths = sorted(glob.glob(os.path.join(VIEWS, "*.sql")), key=lambda path: (path.endswith("combined.sql"), path))
-    names, left_out = [], []
+    names = []
     c.execute("CREATE TABLE features AS SELECT * FROM spine")
     for path in paths:
         query = read(path)
-        table = re.search(r"FROM (?:past\.)?(\w+)", query)[1]
-        if table not in tables | {"features"}:
-            left_out.append(os.path.basename(path))
-            continue
-        if table == "features":
-            query = query.replace("SELECT", "SELECT row,", 1)
-            c.execute(f"CREATE TABLE v AS {query}")
+        if re.search(r"FROM features\b", query):
+            c.execute(f"CREATE TABLE v AS {query.replace('SELECT', 'SELECT row,', 1)}")
+            c.execute("CREATE TABLE joined AS SELECT * FROM features JOIN v USING (row)")
         else:
-            query = query.replace("SELECT", "SELECT row,", 1).replace("GROUP BY customer_id, as_of", "GROUP BY row")
-            c.execute(f"CREATE TABLE v AS {query}")
-        of_view = [name for (name, *_) in c.execute("DESCRIBE v").fetchall() if name != "row"]
-        # Counts of nothing are 0, and no row has come of it here.
-        filled = ", ".join(f"v.{name}" for name in of_view)
-        c.execute(f"CREATE TABLE joined AS SELECT f.*, {filled}, v.row IS NULL AS nothing FROM features f LEFT JOIN v USING (row)")
-        zero = [name for name in of_view if c.execute(f"SELECT count(*) FROM found f JOIN joined j USING (row) WHERE nothing AND f.{name} = 0").fetchone()[0]]
-        for name in zero:
-            c.execute(f"UPDATE joined SET {name} = 0 WHERE nothing")
-        c.execute("DROP TABLE features; DROP TABLE v; ALTER TABLE joined DROP nothing; ALTER TABLE joined RENAME TO features")
-        names += of_view
+            grouped = query.replace("SELECT", "SELECT row,", 1).replace("GROUP BY customer_id, as_of", "GROUP BY row")
+            c.execute(f"CREATE TABLE v AS {grouped}")
+            # Who has no facts has what comes of none.
+            of_none = re.sub(r"FROM past\.(\w+)", r"FROM (SELECT * FROM past.\1 LIMIT 0)", query).replace("GROUP BY customer_id, as_of", "")
+            c.execute(f"INSERT INTO v BY NAME SELECT s.row, n.* FROM (SELECT row FROM spine ANTI JOIN v USING (row)) s, ({of_none}) n")
+            c.execute("CREATE TABLE joined AS SELECT * FROM features JOIN v USING (row)")
+        names += [name for (name, *_) in c.execute("DESCRIBE v").fetchall() if name != "row"]
+        c.execute("DROP TABLE features; DROP TABLE v; ALTER TABLE joined RENAME TO features")
     wrong = 0
     for name in names:
         kind = c.execute(f"SELECT typeof({name}) FROM found LIMIT 1").fetchone()[0]
@@ -169,9 +161,9 @@ def main(data, found, rows):
         wrong += bool(differ)
     values = c.execute("SELECT count(*) FROM found").fetchone()[0] * len(names)
     several = [name for name in names if c.execute(f"SELECT count(DISTINCT {name}) FROM found").fetchone()[0] > 1]
-    print(f"features: {values:,} values of {len(names)} features, {len(several)} of which vary: {wrong} features differ" + (f"; left out: {', '.join(left_out)}" if left_out else ""))
+    print(f"features: {values:,} values of {len(names)} features, {len(several)} of which vary: {wrong} features differ")
     return 1 if wrong else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 10_000))
+    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else sys.argv[1]))

@@ -22,6 +22,12 @@ python="$cache/bin/python"
 "$headsup" sql --data "$work/days" --kpis "$work/twelve" --format csv "$("$python" "$here/twelve.py" --sql)" >"$work/twelve.csv"
 "$python" "$here/twelve.py" "$work/days" "$work/twelve.csv"
 
+# Features of simulated customers, every second day; with 40 days they have had time to come again.
+"$headsup" simulate --customers 2000 --days 40 --out "$work/weeks.jsonl" >/dev/null
+"$headsup" run --data "$work/weeks" --input "$work/weeks.jsonl" --until-end --kpis "$work/twelve"
+"$headsup" features --data "$work/weeks" --every 2d --out "$work/weeks.parquet"
+"$python" "$here/features.py" "$work/weeks" "$work/weeks.parquet"
+
 if [ -z "$data" ]; then
     echo "oracle: HEADSUP_TEST_DATA is not set; real data is not compared" >&2
     exit 0
@@ -44,3 +50,5 @@ compare january bank-calls bank_calls.py "$data/bank_calls/01_January.tsv.gz"
 compare march bank-calls bank_calls.py "$data/bank_calls/03_March.tsv.gz"
 compare retail online-retail online_retail.py "$data/online_retail/online_retail_II.parquet"
 compare centre call-centre call_centre.py "$data/call_centre_simulated/calls.csv.gz"
+"$headsup" features --data "$work/retail" --every 7d --out "$work/retail.parquet"
+"$python" "$here/features.py" "$work/retail" "$work/retail.parquet" "$work/weeks"
