@@ -11,7 +11,9 @@ use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use clap::{Args, Subcommand};
 use headsup_connectors::store;
+use headsup_events::format_rfc3339_ms;
 use headsup_features::{Definitions, History, Past, Population, Side, View, ViewError};
+use headsup_kpi::sql::did_you_mean;
 use headsup_operators::facts::Kind;
 use headsup_stream::parse_duration_ms;
 use parquet::arrow::ArrowWriter;
@@ -54,7 +56,7 @@ pub struct FeaturesArgs {
     /// A condition on features and the spine's columns; rows for which it is not true are left out
     #[arg(long, value_name = "SQL")]
     population: Option<String>,
-    /// Add the columns label and event_in_ms of this label
+    /// Add the columns label and event_in_ms of this label, or of a label's .sql file
     #[arg(long, value_name = "NAME")]
     label: Option<String>,
     /// With --label: what happens sooner than this is not foreseen
@@ -135,6 +137,17 @@ pub fn features(args: &FeaturesArgs) -> Result<(), Failure> {
             args.place.must_exist()?;
             let job = Job { views: args.views.as_deref(), population: args.population.as_deref(), label };
             let written = job.write(&args.place.data, &asked, out)?;
+            if written.ahead > 0 {
+                eprintln!(
+                    "warning: {} later than the last fact, of {}; what happened since is not in the features",
+                    if written.ahead == 1 {
+                        "1 row is".to_owned()
+                    } else {
+                        format!("{} rows are", thousands(written.ahead))
+                    },
+                    format_rfc3339_ms(written.last_us / 1_000)
+                );
+            }
             output::print(format!(
                 "{} rows with {} features, {} left out: {}\n",
                 thousands(written.rows),
@@ -176,6 +189,10 @@ pub struct Written {
     pub features: usize,
     /// Not of the population.
     pub left_out: u64,
+    /// Later than all that is known.
+    pub ahead: u64,
+    /// When something was known last, in µs.
+    pub last_us: i64,
 }
 
 impl Job<'_> {
@@ -195,7 +212,8 @@ impl Job<'_> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let mut writer: Option<Writer> = None;
         let mut population: Option<Population> = None;
-        let mut written = Written { rows: 0, features: definitions.columns().len(), left_out: 0 };
+        let mut written =
+            Written { rows: 0, features: definitions.columns().len(), left_out: 0, ahead: 0, last_us };
         let mut progress = Progress::new("features", 0);
         let mut seen = 0;
         for batch in spine(asked, &history, last_us)? {
@@ -225,6 +243,7 @@ impl Job<'_> {
                     filter_record_batch(&all, &of_it).map_err(Failure::from_error)?
                 }
             };
+            written.ahead += as_of_us.iter().filter(|us| **us > last_us).count() as u64;
             written.left_out += (known.num_rows() - kept.num_rows()) as u64;
             written.rows += kept.num_rows() as u64;
             if writer.is_none() {
@@ -491,14 +510,28 @@ fn read_views(folder: Option<&Path>) -> Result<Vec<View>, Failure> {
 }
 
 fn read_label(label: &Label<'_>) -> Result<Definitions, Failure> {
-    let Some((_, sql)) = LABELS.iter().find(|(name, _)| *name == label.name) else {
-        let names: Vec<&str> = LABELS.iter().map(|(name, _)| *name).collect();
-        let message = format!("there is no label {}; there are {}", label.name, names.join(", "));
-        return Err(Failure { code: 2, message });
+    let wrong = |message: String| Failure { code: 2, message };
+    let known = LABELS.iter().find(|(name, _)| *name == label.name);
+    let (file, name, sql) = match known {
+        Some((name, sql)) => (format!("sql/labels/{name}.sql"), *name, (*sql).to_owned()),
+        None if label.name.ends_with(".sql") => {
+            let sql = std::fs::read_to_string(label.name)
+                .map_err(|error| wrong(format!("cannot read the label {}: {error}", label.name)))?;
+            let name = Path::new(label.name).file_stem().and_then(|stem| stem.to_str()).unwrap_or("label");
+            (label.name.to_owned(), name, sql)
+        }
+        None => {
+            let names: Vec<&str> = LABELS.iter().map(|(name, _)| *name).collect();
+            return Err(wrong(format!(
+                "there is no label \"{}\"{}; there are {}, or the path of a .sql file",
+                label.name,
+                did_you_mean(label.name, &names),
+                names.join(", ")
+            )));
+        }
     };
     let parameters = [("lead_ms", label.lead_ms), ("horizon_ms", label.horizon_ms)];
-    let file = format!("sql/labels/{}.sql", label.name);
-    let view = View::parse(&file, label.name, sql, &parameters).map_err(mistake)?;
+    let view = View::parse(&file, name, &sql, &parameters).map_err(mistake)?;
     Definitions::label(view).map_err(mistakes)
 }
 

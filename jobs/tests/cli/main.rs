@@ -6,6 +6,7 @@ mod alerts;
 mod checkpoints;
 #[cfg(feature = "clickhouse")]
 mod clickhouse;
+mod features;
 mod fluvio;
 mod prometheus;
 mod recompute;
