@@ -1,1 +1,4 @@
 //! Models that foresee: specs, training, calibration, evaluation, ONNX, registry, drift.
+
+pub mod baselines;
+pub mod metrics;
