@@ -1,4 +1,6 @@
 //! Models that foresee: specs, training, calibration, evaluation, ONNX, registry, drift.
 
 pub mod baselines;
+pub mod gates;
 pub mod metrics;
+pub mod registry;
