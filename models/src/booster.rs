@@ -77,8 +77,13 @@ fn start(parameters: &Parameters, metric: Metric, sets: &[&DMatrix]) -> Result<B
         Metric::AucPr => "aucpr",
         Metric::LogLoss => "logloss",
     };
-    for (name, value) in [("objective", "binary:logistic"), ("tree_method", "hist"), ("nthread", "2"), ("eval_metric", metric), ("verbosity", "0")]
-    {
+    for (name, value) in [
+        ("objective", "binary:logistic"),
+        ("tree_method", "hist"),
+        ("nthread", "2"),
+        ("eval_metric", metric),
+        ("verbosity", "0"),
+    ] {
         booster.set_param(name, value)?;
     }
     booster.set_param("seed", &(parameters.seed % (1 << 31)).to_string())?;

@@ -122,7 +122,9 @@ impl Frame {
             column: column.to_owned(),
             hint,
         };
-        for (column, hint) in [("customer_id", ""), ("as_of", ""), ("label", " --label"), ("event_in_ms", " --label")] {
+        for (column, hint) in
+            [("customer_id", ""), ("as_of", ""), ("label", " --label"), ("event_in_ms", " --label")]
+        {
             rows.column(column).map_err(|_| no_column(column, hint))?;
         }
         if rows.height() == 0 {
@@ -137,7 +139,9 @@ impl Frame {
                 expected,
             };
             let fits = match kind {
-                DataType::Datetime(..) => matches!(found.dtype(), DataType::Datetime(..)),
+                DataType::Int64 if column == "as_of" => {
+                    matches!(found.dtype(), DataType::Datetime(TimeUnit::Microseconds, _))
+                }
                 DataType::Int64 => found.dtype().is_integer(),
                 kind => found.dtype() == kind,
             };
@@ -146,21 +150,25 @@ impl Frame {
             }
             found.cast(kind).map_err(|_| wrong())
         };
-        let microseconds = DataType::Datetime(TimeUnit::Microseconds, None);
         let columns = vec![
             typed("customer_id", &DataType::String, "a text")?,
-            typed("as_of", &microseconds, "a time")?,
+            typed("as_of", &DataType::Int64, "a time in microseconds")?,
             typed("label", &DataType::Boolean, "a truth value")?,
             typed("event_in_ms", &DataType::Int64, "a whole number")?,
         ];
         for (column, name) in columns.iter().zip(["customer_id", "as_of"]) {
             if column.null_count() > 0 {
-                return Err(FrameError::Missing { file: file.to_owned(), column: name, missing: column.null_count() });
+                return Err(FrameError::Missing {
+                    file: file.to_owned(),
+                    column: name,
+                    missing: column.null_count(),
+                });
             }
         }
         let mut rows = rows;
         for column in columns {
-            rows.with_column(column).map_err(|error| FrameError::Io { file: file.to_owned(), error: error.to_string() })?;
+            rows.with_column(column)
+                .map_err(|error| FrameError::Io { file: file.to_owned(), error: error.to_string() })?;
         }
         // A file's order of rows has no meaning, and the same rows give the same model.
         let rows = rows
@@ -174,7 +182,7 @@ impl Frame {
 
     fn sorted(file: &str, rows: &DataFrame) -> Result<Self, Problem> {
         let mut frame = Self {
-            as_of_us: rows.column("as_of")?.datetime()?.physical().into_no_null_iter().collect(),
+            as_of_us: rows.column("as_of")?.i64()?.into_no_null_iter().collect(),
             label: rows.column("label")?.bool()?.iter().collect(),
             event_in_ms: rows.column("event_in_ms")?.i64()?.iter().collect(),
             ..Self::default()
@@ -190,7 +198,8 @@ impl Frame {
         }
         let twice: Vec<usize> = (1..frame.customer.len())
             .filter(|row| {
-                frame.as_of_us[*row] == frame.as_of_us[row - 1] && frame.customer[*row] == frame.customer[row - 1]
+                frame.as_of_us[*row] == frame.as_of_us[row - 1]
+                    && frame.customer[*row] == frame.customer[row - 1]
             })
             .collect();
         if let Some(row) = twice.first() {

@@ -1,7 +1,18 @@
 //! Models that foresee: specs, training, calibration, evaluation, ONNX, registry, drift.
+//!
+//! Start reading at `job.rs`, which takes rows with labels to a version in the registry.
 
 pub mod baselines;
 pub mod bgnbd;
+#[cfg(feature = "train")]
+pub mod booster;
+#[cfg(feature = "train")]
+pub mod frame;
 pub mod gates;
 pub mod metrics;
 pub mod registry;
+#[cfg(feature = "train")]
+pub mod search;
+pub mod spec;
+#[cfg(feature = "train")]
+pub mod split;

@@ -80,7 +80,8 @@ pub fn search(
         values.extend(
             training.search.iter().zip(&chosen).map(|((name, values), place)| (name.clone(), values[*place])),
         );
-        let parameters = Parameters { values: values.clone(), monotone: monotone.to_vec(), seed: training.seed };
+        let parameters =
+            Parameters { values: values.clone(), monotone: monotone.to_vec(), seed: training.seed };
         let (mut trial, mut margins) = (Trial { values, scores: Vec::new(), rounds: Vec::new() }, Vec::new());
         for fold in folds {
             let metric: Metric = training.metric;

@@ -135,7 +135,8 @@ impl Spec {
     /// What is wrong with it, and the line.
     pub fn read(path: &Path) -> Result<Self, SpecError> {
         let file = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| SpecError::Io { file: file.clone(), error })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| SpecError::Io { file: file.clone(), error })?;
         let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("model");
         Self::parse(&file, name, &text)
     }
@@ -184,7 +185,9 @@ impl Spec {
             }
         }
         let owned = ["objective", "seed", "nthread", "base_score", "monotone_constraints", "eval_metric"];
-        if let Some(name) = training.fixed.keys().chain(training.search.keys()).find(|name| owned.contains(&name.as_str())) {
+        if let Some(name) =
+            training.fixed.keys().chain(training.search.keys()).find(|name| owned.contains(&name.as_str()))
+        {
             return Some(format!("{name} is not to be set here; {} are the job's", owned.join(", ")));
         }
         let monotone = self.monotone.iter().find(|(_, way)| !matches!(way, -1 | 1));
@@ -240,7 +243,8 @@ mod tests {
             ("folds = ", "folds = 10", "training.folds = 10"),
             ("calibration = \"", "calibration = \"x", "line "),
         ] {
-            let error = Spec::parse("m.toml", "m", &good.replacen(from, to, 1)).map_err(|error| error.to_string());
+            let error =
+                Spec::parse("m.toml", "m", &good.replacen(from, to, 1)).map_err(|error| error.to_string());
             let error = error.err().unwrap_or_default();
             assert!(error.contains(expected), "{error}");
         }

@@ -45,10 +45,14 @@ pub enum SplitError {
         remedy: &'static str,
     },
     /// No label at all.
-    #[error("no row has a label: lead and horizon end after the last fact for each of them; take earlier times")]
+    #[error(
+        "no row has a label: lead and horizon end after the last fact for each of them; take earlier times"
+    )]
     NoLabels,
     /// Only yes, or only no.
-    #[error("all {rows} rows to {what} have the label {label}; a model needs both; is the population too narrow?")]
+    #[error(
+        "all {rows} rows to {what} have the label {label}; a model needs both; is the population too narrow?"
+    )]
     OneClass {
         /// How many.
         rows: usize,
@@ -65,14 +69,22 @@ impl Split {
     ///
     /// # Errors
     /// A side has no rows, or one class only.
-    pub fn new(frame: &Frame, test_from_us: i64, mature_us: i64, folds: usize, share: f64) -> Result<Self, SplitError> {
-        let labelled: Vec<u32> = (0..frame.rows() as u32).filter(|row| frame.label[*row as usize].is_some()).collect();
+    pub fn new(
+        frame: &Frame,
+        test_from_us: i64,
+        mature_us: i64,
+        folds: usize,
+        share: f64,
+    ) -> Result<Self, SplitError> {
+        let labelled: Vec<u32> =
+            (0..frame.rows() as u32).filter(|row| frame.label[*row as usize].is_some()).collect();
         let at = |row: &u32| frame.as_of_us[*row as usize];
         let (Some(first), Some(last)) = (labelled.first().map(at), labelled.last().map(at)) else {
             return Err(SplitError::NoLabels);
         };
-        let known_before =
-            |us: i64| -> Vec<u32> { labelled.iter().copied().filter(|row| at(row) + mature_us <= us).collect() };
+        let known_before = |us: i64| -> Vec<u32> {
+            labelled.iter().copied().filter(|row| at(row) + mature_us <= us).collect()
+        };
         let train = known_before(test_from_us);
         let test: Vec<u32> = labelled.iter().copied().filter(|row| at(row) >= test_from_us).collect();
         let none = |what, remedy| SplitError::NoRows {
@@ -108,7 +120,10 @@ impl Split {
         let split = Self { train, test, folds: made };
         for fold in &split.folds {
             if fold.train.is_empty() {
-                return Err(none("train the first fold on", "take more history, fewer folds or a smaller fold_share"));
+                return Err(none(
+                    "train the first fold on",
+                    "take more history, fewer folds or a smaller fold_share",
+                ));
             }
             one_class(frame, &fold.train, "train a fold on")?;
             one_class(frame, &fold.validate, "try a fold on")?;
