@@ -6,6 +6,7 @@ pub mod baselines;
 pub mod bgnbd;
 #[cfg(feature = "train")]
 pub mod booster;
+pub mod calibrate;
 #[cfg(feature = "train")]
 pub mod frame;
 pub mod gates;
@@ -16,3 +17,4 @@ pub mod search;
 pub mod spec;
 #[cfg(feature = "train")]
 pub mod split;
+pub mod trees;
