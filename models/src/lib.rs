@@ -11,7 +11,11 @@ pub mod calibrate;
 pub mod frame;
 pub mod gates;
 pub mod metrics;
+pub mod onnx;
+pub mod reasons;
 pub mod registry;
+#[cfg(feature = "score")]
+pub mod score;
 #[cfg(feature = "train")]
 pub mod search;
 pub mod spec;

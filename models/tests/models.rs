@@ -1,0 +1,4 @@
+//! Models from training to scores, through XGBoost and onnxruntime.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+mod score;
