@@ -1,4 +1,5 @@
 //! Models from training to scores, through XGBoost and onnxruntime.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+#[path = "models/score.rs"]
 mod score;
