@@ -2,6 +2,7 @@
 
 pub mod baselines;
 pub mod bgnbd;
+pub mod drift;
 pub mod gates;
 pub mod metrics;
 pub mod registry;
