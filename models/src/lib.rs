@@ -7,14 +7,12 @@ pub mod bgnbd;
 #[cfg(feature = "train")]
 pub mod booster;
 pub mod calibrate;
-pub mod card;
 pub mod drift;
 #[cfg(feature = "train")]
 pub mod frame;
 pub mod gates;
 pub mod metrics;
 pub mod registry;
-pub mod report;
 #[cfg(feature = "train")]
 pub mod search;
 pub mod spec;
