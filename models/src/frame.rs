@@ -23,6 +23,8 @@ pub struct Frame {
     pub label: Vec<Option<bool>>,
     /// After `as_of`, in ms.
     pub event_in_ms: Vec<Option<i64>>,
+    /// What a feature is, as its view says.
+    pub described: HashMap<String, String>,
     /// Other columns that are text: name, and value of each row.
     pub groups: Vec<(String, Vec<String>)>,
 }
@@ -112,8 +114,15 @@ impl Frame {
         let file = path.display().to_string();
         let io = |error: String| FrameError::Io { file: file.clone(), error };
         let opened = File::open(path).map_err(|error| io(error.to_string()))?;
-        let rows = ParquetReader::new(opened).finish().map_err(|error| io(error.to_string()))?;
-        Self::of(&file, rows)
+        let mut reader = ParquetReader::new(opened);
+        let metadata = reader.get_metadata().map_err(|error| io(error.to_string()))?;
+        let pairs = metadata.key_value_metadata().iter().flatten();
+        let features = pairs.filter(|pair| pair.key == "headsup.features").find_map(|pair| pair.value.clone());
+        let rows = reader.finish().map_err(|error| io(error.to_string()))?;
+        let described: Vec<Described> =
+            features.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
+        let described = described.into_iter().map(|feature| (feature.name, feature.en)).collect();
+        Ok(Self { described, ..Self::of(&file, rows)? })
     }
 
     fn of(file: &str, rows: DataFrame) -> Result<Self, FrameError> {
@@ -267,6 +276,13 @@ impl Frame {
     pub fn labels(&self, rows: &[u32]) -> Vec<bool> {
         rows.iter().map(|row| self.label[*row as usize].unwrap_or(false)).collect()
     }
+}
+
+/// As `headsup features` describes it.
+#[derive(serde::Deserialize)]
+struct Described {
+    name: String,
+    en: String,
 }
 
 enum Problem {

@@ -7,6 +7,7 @@ pub mod bgnbd;
 #[cfg(feature = "train")]
 pub mod booster;
 pub mod calibrate;
+pub mod drift;
 #[cfg(feature = "train")]
 pub mod frame;
 pub mod gates;

@@ -8,15 +8,19 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::booster::{BoosterError, Parameters, Rows, early_stopped};
+use crate::metrics;
+use crate::report;
 use crate::spec::{Metric, Spec};
 
 /// One set of parameters and how good it was.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
     /// What was chosen.
     pub values: BTreeMap<String, f64>,
     /// The metric of each fold; log loss is negative.
     pub scores: Vec<f64>,
+    /// AUC-PR of each fold.
+    pub auc_pr: Vec<f64>,
     /// Rounds of each fold.
     pub rounds: Vec<usize>,
 }
@@ -41,6 +45,8 @@ pub struct FoldRows {
     pub train: Rows,
     /// The span.
     pub validate: Rows,
+    /// Of the span.
+    pub labels: Vec<bool>,
 }
 
 /// The best trial, its margins of the folds' spans in order, and all trials.
@@ -51,6 +57,19 @@ pub struct Found {
     pub trials: Vec<Trial>,
     /// By fold and row, of the best.
     pub margins: Vec<Vec<f32>>,
+}
+
+impl Found {
+    /// As the report has them.
+    pub fn for_report(&self) -> Vec<report::Trial> {
+        let each = self.trials.iter().enumerate().map(|(number, trial)| report::Trial {
+            params: trial.values.clone(),
+            rounds: trial.final_rounds() as u32,
+            auc_pr: trial.auc_pr.iter().sum::<f64>() / trial.auc_pr.len() as f64,
+            chosen: number == self.best,
+        });
+        each.collect()
+    }
 }
 
 /// Tries `spec.training.trials` sets of parameters; the first has the middle of every list.
@@ -82,7 +101,7 @@ pub fn search(
         );
         let parameters =
             Parameters { values: values.clone(), monotone: monotone.to_vec(), seed: training.seed };
-        let (mut trial, mut margins) = (Trial { values, scores: Vec::new(), rounds: Vec::new() }, Vec::new());
+        let (mut trial, mut margins) = (Trial { values, ..Trial::default() }, Vec::new());
         for fold in folds {
             let metric: Metric = training.metric;
             let fitted = early_stopped(
@@ -93,7 +112,10 @@ pub fn search(
                 training.max_rounds,
                 training.early_stopping,
             )?;
-            margins.push(fitted.trained.margins(&fold.validate)?);
+            let of_span = fitted.trained.margins(&fold.validate)?;
+            let ranks: Vec<f64> = of_span.iter().map(|margin| f64::from(*margin)).collect();
+            trial.auc_pr.push(metrics::auc_pr(&ranks, &fold.labels));
+            margins.push(of_span);
             trial.scores.push(fitted.score);
             trial.rounds.push(fitted.rounds);
         }
