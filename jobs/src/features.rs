@@ -198,11 +198,22 @@ pub struct Written {
 impl Job<'_> {
     /// Writes the rows asked for with their features to a file.
     pub fn write(&self, data: &Path, asked: &Asked, out: &Path) -> Result<Written, Failure> {
+        self.write_known(data, asked, out, None)
+    }
+
+    /// The same from the facts that were known at a time, in µs.
+    pub fn write_known(
+        &self,
+        data: &Path,
+        asked: &Asked,
+        out: &Path,
+        known_us: Option<i64>,
+    ) -> Result<Written, Failure> {
         let definitions = Arc::new(plan(read_views(self.views)?)?);
         let label = self.label.map(|label| read_label(&label)).transpose()?.map(Arc::new);
         let mut history = History::new(definitions.clone());
         let mut future = label.as_ref().map(|label| History::new(label.clone()));
-        let last_us = load(data, &mut history, future.as_mut())?;
+        let last_us = load(data, &mut history, future.as_mut(), known_us)?;
         if history.customers() == 0 {
             return Err(Failure::new(format!(
                 "there are no facts of customers in {}; headsup run computes them from the log",
@@ -299,7 +310,12 @@ fn beside(left: &RecordBatch, right: &RecordBatch) -> Result<RecordBatch, Failur
 }
 
 /// Takes in the stored facts; answers the latest time at which something was known, in µs.
-fn load(data: &Path, history: &mut History, mut future: Option<&mut History>) -> Result<i64, Failure> {
+fn load(
+    data: &Path,
+    history: &mut History,
+    mut future: Option<&mut History>,
+    known_us: Option<i64>,
+) -> Result<i64, Failure> {
     let mut progress = Progress::new("facts", 0);
     let (mut rows, mut last_us) = (0, i64::MIN);
     let mut tables = history.tables();
@@ -309,7 +325,13 @@ fn load(data: &Path, history: &mut History, mut future: Option<&mut History>) ->
     for table in tables {
         let files = store::read_table(&data.join("facts"), table.name()).map_err(Failure::from_error)?;
         for batch in files {
-            let batch = batch.map_err(Failure::from_error)?;
+            let mut batch = batch.map_err(Failure::from_error)?;
+            if let (Some(until), Some(known)) = (known_us, batch.column_by_name("known_at")) {
+                let known = known.as_primitive::<TimestampMicrosecondType>();
+                let keep: BooleanArray =
+                    known.iter().map(|us| Some(us.is_none_or(|us| us <= until))).collect();
+                batch = filter_record_batch(&batch, &keep).map_err(Failure::from_error)?;
+            }
             rows += batch.num_rows() as u64;
             progress.at(rows, 0);
             if let Some(known) = batch.column_by_name("known_at")

@@ -11,6 +11,7 @@ mod kpi;
 mod kpis;
 mod memory;
 mod merge;
+mod models;
 mod output;
 mod quarantine;
 mod recompute;
@@ -18,6 +19,22 @@ mod rules;
 mod run;
 mod simulate;
 mod sql;
+#[cfg(feature = "train")]
+mod train;
+#[cfg(not(feature = "train"))]
+mod train {
+    /// What is given is not looked at.
+    #[derive(Debug, clap::Args)]
+    pub struct Untrained {
+        #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    }
+
+    pub use Untrained as TrainArgs;
+    pub use Untrained as BacktestArgs;
+    pub use Untrained as AuditArgs;
+    pub use Untrained as DriftArgs;
+}
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,7 +61,8 @@ Exit codes:
   0  done
   1  it could not be done; the message says why
   2  the command line, the configuration or a KPI file is wrong
-  3  what was compared differs: `kpi recompute`, `alerts test`, `alerts export --check`";
+  3  what was compared differs, or knows too much: `kpi recompute`, `alerts test`,
+     `alerts export --check`, `audit`";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -66,6 +84,16 @@ enum Command {
     Alerts(alerts::AlertsArgs),
     /// Features of customers at times, for training and analysis
     Features(features::FeaturesArgs),
+    /// Train a model on features and labels, hold it against the latest, and store it
+    Train(train::TrainArgs),
+    /// Train a model again and again in the past, and hold it against what followed
+    Backtest(train::BacktestArgs),
+    /// Look for features that know the future
+    Audit(train::AuditArgs),
+    /// How far customers have moved from those that a model was trained on
+    Drift(train::DriftArgs),
+    /// List, compare, promote and roll back models
+    Models(models::ModelsArgs),
     /// Heal facts and KPIs with what came too late
     Recompute(recompute::RecomputeArgs),
     /// List, show and put back records that were set aside
@@ -178,6 +206,21 @@ fn main() -> ExitCode {
         Command::Kpi(args) => kpi::kpi(&args),
         Command::Alerts(args) => alerts::alerts(&args),
         Command::Features(args) => features::features(&args),
+        #[cfg(feature = "train")]
+        Command::Train(args) => train::train(&args),
+        #[cfg(feature = "train")]
+        Command::Backtest(args) => train::backtest(&args),
+        #[cfg(feature = "train")]
+        Command::Audit(args) => train::audit_job(&args),
+        #[cfg(feature = "train")]
+        Command::Drift(args) => train::drift(&args),
+        #[cfg(not(feature = "train"))]
+        Command::Train(_) | Command::Backtest(_) | Command::Audit(_) | Command::Drift(_) => Err(Failure {
+            code: 2,
+            message: "this headsup was built without training; ./headsup builds it with, for these commands"
+                .to_owned(),
+        }),
+        Command::Models(args) => models::models(&args),
         Command::Recompute(args) => recompute::recompute(&args),
         Command::Quarantine(args) => quarantine::quarantine(&args),
         Command::Clickhouse(args) => clickhouse::clickhouse(&args),

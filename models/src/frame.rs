@@ -41,14 +41,12 @@ pub enum FrameError {
         error: String,
     },
     /// A column that must be there.
-    #[error("{file} has no column {column}; it was to be written by headsup features{hint}")]
+    #[error("{file} has no column {column}; headsup features writes such files")]
     NoColumn {
         /// Which.
         file: String,
         /// What is missing.
         column: String,
-        /// What else to do.
-        hint: &'static str,
     },
     /// A column of another type.
     #[error("{file}: {column} is {found}; expected {expected}")]
@@ -117,7 +115,8 @@ impl Frame {
         let mut reader = ParquetReader::new(opened);
         let metadata = reader.get_metadata().map_err(|error| io(error.to_string()))?;
         let pairs = metadata.key_value_metadata().iter().flatten();
-        let features = pairs.filter(|pair| pair.key == "headsup.features").find_map(|pair| pair.value.clone());
+        let features =
+            pairs.filter(|pair| pair.key == "headsup.features").find_map(|pair| pair.value.clone());
         let rows = reader.finish().map_err(|error| io(error.to_string()))?;
         let described: Vec<Described> =
             features.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
@@ -126,21 +125,22 @@ impl Frame {
     }
 
     fn of(file: &str, rows: DataFrame) -> Result<Self, FrameError> {
-        let no_column = |column: &str, hint| FrameError::NoColumn {
-            file: file.to_owned(),
-            column: column.to_owned(),
-            hint,
-        };
-        for (column, hint) in
-            [("customer_id", ""), ("as_of", ""), ("label", " --label"), ("event_in_ms", " --label")]
-        {
-            rows.column(column).map_err(|_| no_column(column, hint))?;
+        let no_column =
+            |column: &str| FrameError::NoColumn { file: file.to_owned(), column: column.to_owned() };
+        let mut rows = rows;
+        // Who is only scored has no label.
+        for (column, kind) in [("label", DataType::Boolean), ("event_in_ms", DataType::Int64)] {
+            if rows.column(column).is_err() {
+                let none = Column::new_scalar(column.into(), Scalar::null(kind), rows.height());
+                rows.with_column(none)
+                    .map_err(|error| FrameError::Io { file: file.to_owned(), error: error.to_string() })?;
+            }
         }
         if rows.height() == 0 {
             return Err(FrameError::Empty { file: file.to_owned() });
         }
         let typed = |column: &str, kind: &DataType, expected| {
-            let found = rows.column(column).map_err(|_| no_column(column, ""))?;
+            let found = rows.column(column).map_err(|_| no_column(column))?;
             let wrong = || FrameError::Type {
                 file: file.to_owned(),
                 column: column.to_owned(),
@@ -174,7 +174,6 @@ impl Frame {
                 });
             }
         }
-        let mut rows = rows;
         for column in columns {
             rows.with_column(column)
                 .map_err(|error| FrameError::Io { file: file.to_owned(), error: error.to_string() })?;

@@ -2,19 +2,27 @@
 //!
 //! Start reading at `job.rs`, which takes rows with labels to a version in the registry.
 
+#[cfg(feature = "train")]
+pub mod audit;
+#[cfg(feature = "train")]
+pub mod backtest;
 pub mod baselines;
 pub mod bgnbd;
 #[cfg(feature = "train")]
 pub mod booster;
 pub mod calibrate;
+pub mod card;
 pub mod drift;
 #[cfg(feature = "train")]
 pub mod frame;
 pub mod gates;
+#[cfg(feature = "train")]
+pub mod job;
 pub mod metrics;
 pub mod onnx;
 pub mod reasons;
 pub mod registry;
+pub mod report;
 #[cfg(feature = "score")]
 pub mod score;
 #[cfg(feature = "train")]

@@ -31,8 +31,10 @@ pub enum Error {
     #[error("the model is damaged or not one of ours: {0}; export it again, or take another version")]
     Model(String),
     /// Rows of another width.
-    #[error("{values} values are no rows of {got} features, or the model, which takes {expected}, does not take them: \
-             give every row the features that the model names, in their order")]
+    #[error(
+        "{values} values are no rows of {got} features, or the model, which takes {expected}, does not take them: \
+             give every row the features that the model names, in their order"
+    )]
     Rows {
         /// How many values.
         values: usize,
@@ -70,17 +72,18 @@ pub struct Scorer {
     features: Vec<String>,
 }
 
-/// Of the library named by `ORT_DYLIB_PATH`, or the one that the linker finds. Loaded once; what
+/// Of the library named by `ORT_DYLIB_PATH`, now or at compile time, or the one that the linker finds. Loaded once; what
 /// failed is tried again with the next model.
 fn environment() -> Result<&'static Environment, Error> {
     static LOADED: OnceLock<Environment> = OnceLock::new();
     if let Some(environment) = LOADED.get() {
         return Ok(environment);
     }
-    let path = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map_or_else(
-        || format!("{}onnxruntime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX).into(),
-        PathBuf::from,
-    );
+    let named = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let at_compile_time = || option_env!("ORT_DYLIB_PATH").map(PathBuf::from).filter(|path| path.exists());
+    let path = named.or_else(at_compile_time).unwrap_or_else(|| {
+        format!("{}onnxruntime{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX).into()
+    });
     let builder = ort::init_from(&path).map_err(|error| Error::Runtime(error.to_string()))?;
     let environment = builder.with_telemetry(false).build()?;
     Ok(LOADED.get_or_init(|| environment))
@@ -157,7 +160,11 @@ impl Scorer {
         let outputs = session.run(ort::inputs![INPUT => input])?;
         let (_, margins) = outputs[MARGIN].try_extract_tensor::<f32>()?;
         let (_, probabilities) = outputs[PROBABILITY].try_extract_tensor::<f32>()?;
-        Ok(margins.iter().zip(probabilities).map(|(&margin, &probability)| Score { margin, probability }).collect())
+        Ok(margins
+            .iter()
+            .zip(probabilities)
+            .map(|(&margin, &probability)| Score { margin, probability })
+            .collect())
     }
 }
 
@@ -171,6 +178,7 @@ pub fn parity(onnx: &[u8], rows: &[f32], features: usize, expected: &[f64]) -> R
         return Err(Error::Expected { expected: expected.len(), rows: scores.len() });
     }
     // A NaN is a difference, which `f64::max` would pass over.
-    let differences = scores.iter().zip(expected).map(|(score, &expected)| f64::from(score.probability) - expected);
+    let differences =
+        scores.iter().zip(expected).map(|(score, &expected)| f64::from(score.probability) - expected);
     Ok(differences.fold(0.0, |worst: f64, d| if d.is_nan() { f64::INFINITY } else { worst.max(d.abs()) }))
 }

@@ -46,7 +46,8 @@ pub enum SplitError {
     },
     /// No label at all.
     #[error(
-        "no row has a label: lead and horizon end after the last fact for each of them; take earlier times"
+        "no row has a label: either they were written without one (headsup features --label), or lead and horizon end \
+         after the last fact for each of them (take earlier times)"
     )]
     NoLabels,
     /// Only yes, or only no.
