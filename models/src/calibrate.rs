@@ -99,6 +99,9 @@ fn checked(margins: &[f32], labels: &[bool], weights: Option<&[f64]>) -> Result<
 
 /// Platt's sigmoid with his smoothed targets, by Newton's method with halved steps (Lin, Lin and
 /// Weng 2007).
+///
+/// # Errors
+/// Lengths differ, a class is missing, or a value is not finite.
 pub fn fit_platt(margins: &[f32], labels: &[bool], weights: Option<&[f64]>) -> Result<Calibration, Error> {
     let (weights, [negative, positive]) = checked(margins, labels, weights)?;
     let targets = [1.0 / (negative + 2.0), (positive + 1.0) / (positive + 2.0)];
@@ -143,6 +146,9 @@ pub fn fit_platt(margins: &[f32], labels: &[bool], weights: Option<&[f64]>) -> R
 }
 
 /// Isotonic regression by pooling adjacent violators; a block's mean margin becomes a knot.
+///
+/// # Errors
+/// Lengths differ, a class is missing, or a value is not finite.
 pub fn fit_isotonic(margins: &[f32], labels: &[bool], weights: Option<&[f64]>) -> Result<Calibration, Error> {
     let (weights, _) = checked(margins, labels, weights)?;
     let mut order: Vec<usize> = (0..margins.len()).filter(|&i| weights[i] > 0.0).collect();

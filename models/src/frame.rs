@@ -117,7 +117,8 @@ impl Frame {
         let mut reader = ParquetReader::new(opened);
         let metadata = reader.get_metadata().map_err(|error| io(error.to_string()))?;
         let pairs = metadata.key_value_metadata().iter().flatten();
-        let features = pairs.filter(|pair| pair.key == "headsup.features").find_map(|pair| pair.value.clone());
+        let features =
+            pairs.filter(|pair| pair.key == "headsup.features").find_map(|pair| pair.value.clone());
         let rows = reader.finish().map_err(|error| io(error.to_string()))?;
         let described: Vec<Described> =
             features.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();

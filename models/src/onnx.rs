@@ -192,7 +192,8 @@ impl Graph {
 
     fn trees(&mut self, forest: &Forest) {
         let (mut tree_of, mut node_of, mut modes) = (vec![], vec![], vec![]);
-        let (mut features, mut values, mut left, mut right, mut missing) = (vec![], vec![], vec![], vec![], vec![]);
+        let (mut features, mut values, mut left, mut right, mut missing) =
+            (vec![], vec![], vec![], vec![], vec![]);
         let (mut leaf_tree, mut leaf_node, mut weights) = (vec![], vec![], vec![]);
         for (t, tree) in forest.trees.iter().enumerate() {
             for i in 0..tree.left.len() {
@@ -259,7 +260,8 @@ impl Graph {
                 self.doubles("knot", knots);
                 self.doubles("low", low);
                 self.doubles("slope", slope);
-                let axis = Tensor { name: "axis".into(), dims: vec![1], data_type: INT64, ..Default::default() };
+                let axis =
+                    Tensor { name: "axis".into(), dims: vec![1], data_type: INT64, ..Default::default() };
                 self.initializer.push(Tensor { int64_data: vec![1], ..axis });
                 self.op("Max", &["m", "first"], "from", vec![]);
                 self.op("GreaterOrEqual", &["m", "later"], "reached", vec![]);

@@ -31,8 +31,10 @@ pub enum Error {
     #[error("the model is damaged or not one of ours: {0}; export it again, or take another version")]
     Model(String),
     /// Rows of another width.
-    #[error("{values} values are no rows of {got} features, or the model, which takes {expected}, does not take them: \
-             give every row the features that the model names, in their order")]
+    #[error(
+        "{values} values are no rows of {got} features, or the model, which takes {expected}, does not take them: \
+             give every row the features that the model names, in their order"
+    )]
     Rows {
         /// How many values.
         values: usize,
@@ -157,7 +159,11 @@ impl Scorer {
         let outputs = session.run(ort::inputs![INPUT => input])?;
         let (_, margins) = outputs[MARGIN].try_extract_tensor::<f32>()?;
         let (_, probabilities) = outputs[PROBABILITY].try_extract_tensor::<f32>()?;
-        Ok(margins.iter().zip(probabilities).map(|(&margin, &probability)| Score { margin, probability }).collect())
+        Ok(margins
+            .iter()
+            .zip(probabilities)
+            .map(|(&margin, &probability)| Score { margin, probability })
+            .collect())
     }
 }
 
@@ -171,6 +177,7 @@ pub fn parity(onnx: &[u8], rows: &[f32], features: usize, expected: &[f64]) -> R
         return Err(Error::Expected { expected: expected.len(), rows: scores.len() });
     }
     // A NaN is a difference, which `f64::max` would pass over.
-    let differences = scores.iter().zip(expected).map(|(score, &expected)| f64::from(score.probability) - expected);
+    let differences =
+        scores.iter().zip(expected).map(|(score, &expected)| f64::from(score.probability) - expected);
     Ok(differences.fold(0.0, |worst: f64, d| if d.is_nan() { f64::INFINITY } else { worst.max(d.abs()) }))
 }

@@ -115,6 +115,9 @@ const FOREST: &str = "forest";
 
 impl Forest {
     /// From the bytes of a model that XGBoost saved as JSON.
+    ///
+    /// # Errors
+    /// It is damaged, or of a kind that is not supported.
     pub fn from_xgboost(json: &[u8]) -> Result<Self, Error> {
         let what = XGBOOST;
         let Model { learner } =
@@ -148,6 +151,9 @@ impl Forest {
     }
 
     /// From the bytes that [`Forest::to_bytes`] gave.
+    ///
+    /// # Errors
+    /// They are damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let what = FOREST;
         let forest: Self = serde_json::from_slice(bytes).map_err(|source| Error::Json { what, source })?;
@@ -155,6 +161,9 @@ impl Forest {
     }
 
     /// The same forest gives the same bytes.
+    ///
+    /// # Errors
+    /// None is known.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         serde_json::to_vec(self).map_err(|source| Error::Json { what: FOREST, source })
     }
@@ -188,6 +197,9 @@ impl Forest {
     }
 
     /// The mean of several forests, as one.
+    ///
+    /// # Errors
+    /// There are none, or their features differ.
     pub fn concat(forests: &[Self]) -> Result<Self, Error> {
         let first = forests.first().ok_or(Error::Mean)?;
         if forests.iter().any(|f| f.features != first.features) {

@@ -50,7 +50,11 @@ fn forest(trained: &Trained) -> Forest {
 }
 
 fn furthest(got: impl IntoIterator<Item = f64>, expected: impl IntoIterator<Item = f64>) -> f64 {
-    got.into_iter().zip(expected).map(|(a, b)| (a - b).abs()).inspect(|d| assert!(!d.is_nan())).fold(0.0, f64::max)
+    got.into_iter()
+        .zip(expected)
+        .map(|(a, b)| (a - b).abs())
+        .inspect(|d| assert!(!d.is_nan()))
+        .fold(0.0, f64::max)
 }
 
 #[test]
@@ -84,7 +88,8 @@ fn onnx_gives_the_same_whatever_the_calibration() {
     let margins: Vec<f32> = values.chunks(FEATURES).map(|row| forest.margin(row)).collect();
     let one_knot = Calibration::Isotonic { margin: vec![0.5], probability: vec![0.25] };
     let two_knots = Calibration::Isotonic { margin: vec![-1.0, 0.5], probability: vec![0.25, 0.75] };
-    let fitted = [fit_platt(&margins, &labels, None).unwrap(), fit_isotonic(&margins, &labels, None).unwrap()];
+    let fitted =
+        [fit_platt(&margins, &labels, None).unwrap(), fit_isotonic(&margins, &labels, None).unwrap()];
     for calibration in fitted.into_iter().chain([Calibration::None, one_knot, two_knots]) {
         let onnx = export(&forest, &calibration, &[("version".into(), "七".into())]);
         assert_eq!(onnx, export(&forest, &calibration, &[("version".into(), "七".into())]));
@@ -123,7 +128,9 @@ fn the_mean_of_forests_is_the_mean_of_their_margins() {
     let forests: Vec<Forest> = (1..=3).map(|seed| forest(&trained(seed, 40))).collect();
     let mean = Forest::concat(&forests).unwrap();
     let (values, _) = data(9);
-    let means = values.chunks(FEATURES).map(|row| forests.iter().map(|f| f64::from(f.margin(row))).sum::<f64>() / 3.0);
+    let means = values
+        .chunks(FEATURES)
+        .map(|row| forests.iter().map(|f| f64::from(f.margin(row))).sum::<f64>() / 3.0);
     let apart = furthest(values.chunks(FEATURES).map(|row| mean.margin(row).into()), means);
     assert!(apart < 2e-6, "{apart}");
     assert_eq!(Forest::from_bytes(&mean.to_bytes().unwrap()).unwrap(), mean);
