@@ -99,6 +99,9 @@ fn checked(margins: &[f32], labels: &[bool], weights: Option<&[f64]>) -> Result<
 
 /// Platt's sigmoid with his smoothed targets, by Newton's method with halved steps (Lin, Lin and
 /// Weng 2007).
+///
+/// # Errors
+/// Lengths differ, a class is missing, or a value is not finite.
 pub fn fit_platt(margins: &[f32], labels: &[bool], weights: Option<&[f64]>) -> Result<Calibration, Error> {
     let (weights, [negative, positive]) = checked(margins, labels, weights)?;
     let targets = [1.0 / (negative + 2.0), (positive + 1.0) / (positive + 2.0)];
@@ -143,6 +146,9 @@ pub fn fit_platt(margins: &[f32], labels: &[bool], weights: Option<&[f64]>) -> R
 }
 
 /// Isotonic regression by pooling adjacent violators; a block's mean margin becomes a knot.
+///
+/// # Errors
+/// Lengths differ, a class is missing, or a value is not finite.
 pub fn fit_isotonic(margins: &[f32], labels: &[bool], weights: Option<&[f64]>) -> Result<Calibration, Error> {
     let (weights, _) = checked(margins, labels, weights)?;
     let mut order: Vec<usize> = (0..margins.len()).filter(|&i| weights[i] > 0.0).collect();
@@ -195,6 +201,33 @@ mod tests {
             panic!()
         };
         assert!((a - a2).abs() < 1e-7 && (b - b2).abs() < 1e-7);
+    }
+
+    /// scikit-learn's `_SigmoidCalibration`.
+    #[test]
+    fn platt_is_that_of_scikit_learn() {
+        let margins = [-2.0, -1.0, -0.5, 0.3, 1.0, 2.5];
+        let labels = [false, false, true, false, true, true];
+        let weights = [1.0, 2.0, 0.5, 3.0, 1.0, 2.0];
+        let of = [(None, 0.616_894_98, -0.014_946_90), (Some(&weights[..]), 0.890_593_67, -0.874_909_64)];
+        for (weights, expected_a, expected_b) in of {
+            let Calibration::Platt { a, b } = fit_platt(&margins, &labels, weights).unwrap() else {
+                panic!()
+            };
+            assert!((a - expected_a).abs() < 1e-5 && (b - expected_b).abs() < 1e-5, "{a} {b}");
+        }
+    }
+
+    /// scikit-learn's `IsotonicRegression` has the same levels.
+    #[test]
+    fn isotonic_levels_are_those_of_scikit_learn() {
+        let margins = [-1.5, -1.0, -0.4, -0.4, 0.2, 0.7, 0.9, 1.6];
+        let labels = [false, true, false, true, false, true, false, true];
+        let fitted =
+            fit_isotonic(&margins, &labels, Some(&[1.0, 2.0, 1.0, 1.0, 3.0, 1.0, 2.0, 1.0])).unwrap();
+        let Calibration::Isotonic { margin, probability } = fitted else { panic!() };
+        assert!(margin.len() == 3 && (margin[1] - 0.03).abs() < 1e-6, "{margin:?}");
+        assert!((probability[1] - 0.4).abs() < 1e-12);
     }
 
     #[test]

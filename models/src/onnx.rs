@@ -5,6 +5,7 @@
 //! rounding, to the output's float32, is lost.
 
 use prost::Message;
+use sha2::{Digest, Sha256};
 
 use crate::calibrate::Calibration;
 use crate::trees::Forest;
@@ -297,5 +298,24 @@ pub fn export(forest: &Forest, calibration: &Calibration, meta: &[(String, Strin
         opset_import: vec![opset("", 17), opset("ai.onnx.ml", 3)],
         metadata_props: [Entry { key: FEATURES.into(), value: names }].into_iter().chain(meta).collect(),
     };
-    model.encode_to_vec()
+    let mut bytes = model.encode_to_vec();
+    let checksum = checksum(&bytes);
+    bytes.extend(checksum);
+    bytes
+}
+
+/// One more entry of the metadata, of as many bytes for every model: messages that follow one another
+/// are one.
+fn checksum(bytes: &[u8]) -> Vec<u8> {
+    let value = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    ModelProto { metadata_props: vec![Entry { key: "sha256".into(), value }], ..Default::default() }
+        .encode_to_vec()
+}
+
+/// Whether these are all bytes of an export, and none has changed. onnxruntime may loop without end in trees that
+/// are damaged.
+pub fn intact(onnx: &[u8]) -> bool {
+    let length = checksum(&[]).len();
+    onnx.split_at_checked(onnx.len().saturating_sub(length))
+        .is_some_and(|(model, end)| end == checksum(model))
 }

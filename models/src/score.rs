@@ -7,7 +7,7 @@ use ort::environment::Environment;
 use ort::session::Session;
 use ort::value::{TensorElementType, TensorRef, ValueType};
 
-use crate::onnx::{FEATURES, INPUT, MARGIN, PROBABILITY};
+use crate::onnx::{FEATURES, INPUT, MARGIN, PROBABILITY, intact};
 
 /// Why a model cannot be loaded, or rows not scored.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +32,8 @@ pub enum Error {
     Model(String),
     /// Rows of another width.
     #[error(
-        "{values} values are no rows of {got} features, or the model, which takes {expected}, does not take them: \
-             give every row the features that the model names, in their order"
+        "the model takes rows of {expected} features and got {values} values as rows of {got}: give every row the \
+         features that the model names, in their order"
     )]
     Rows {
         /// How many values.
@@ -105,6 +105,9 @@ impl Scorer {
     /// There is no onnxruntime, or the model is damaged or has other inputs and outputs.
     pub fn from_bytes(onnx: &[u8]) -> Result<Self, Error> {
         let model = |error: &dyn std::fmt::Display| Error::Model(error.to_string());
+        if !intact(onnx) {
+            return Err(model(&"it is not what its checksum is of"));
+        }
         let builder = Session::builder(environment()?)?;
         let mut builder = builder.with_intra_threads(1).map_err(ort::Error::<()>::from)?;
         let session = builder.commit_from_memory(onnx).map_err(|error| model(&error))?;

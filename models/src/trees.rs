@@ -115,6 +115,9 @@ const FOREST: &str = "forest";
 
 impl Forest {
     /// From the bytes of a model that XGBoost saved as JSON.
+    ///
+    /// # Errors
+    /// It is damaged, or of a kind that is not supported.
     pub fn from_xgboost(json: &[u8]) -> Result<Self, Error> {
         let what = XGBOOST;
         let Model { learner } =
@@ -148,6 +151,9 @@ impl Forest {
     }
 
     /// From the bytes that [`Forest::to_bytes`] gave.
+    ///
+    /// # Errors
+    /// They are damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let what = FOREST;
         let forest: Self = serde_json::from_slice(bytes).map_err(|source| Error::Json { what, source })?;
@@ -155,6 +161,9 @@ impl Forest {
     }
 
     /// The same forest gives the same bytes.
+    ///
+    /// # Errors
+    /// None is known.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         serde_json::to_vec(self).map_err(|source| Error::Json { what: FOREST, source })
     }
@@ -188,6 +197,9 @@ impl Forest {
     }
 
     /// The mean of several forests, as one.
+    ///
+    /// # Errors
+    /// There are none, or their features differ.
     pub fn concat(forests: &[Self]) -> Result<Self, Error> {
         let first = forests.first().ok_or(Error::Mean)?;
         if forests.iter().any(|f| f.features != first.features) {
@@ -208,12 +220,14 @@ impl Forest {
     /// What every column adds to the margin of a row, then the expected margin: they sum up to
     /// the margin. Exact path-dependent TreeSHAP (Lundberg et al. 2018, Algorithm 2).
     pub fn contributions(&self, row: &[f32]) -> Vec<f64> {
-        let mut phi = vec![0.0; self.features.len() + 1];
-        phi[self.features.len()] = f64::from(self.base_margin);
+        let mut phi = vec![0.0; self.features.len()];
+        let (mut path, mut margin) = (Vec::new(), f64::from(self.base_margin));
         for tree in &self.trees {
-            phi[self.features.len()] += tree.expected(0);
-            tree.shap(row, &mut phi, 0, Vec::new(), 1.0, 1.0, None);
+            Walk { tree, row, phi: &mut phi, path: &mut path }.visit(0, 0, 1.0, 1.0, None);
+            path.clear();
+            margin += f64::from(tree.leaf[tree.reach(row)]);
         }
+        phi.push(margin - phi.iter().sum::<f64>());
         phi
     }
 }
@@ -255,8 +269,8 @@ impl Raw {
     }
 }
 
-/// A column on the way to a leaf: the shares of the ways with it unknown (`zero`) and known
-/// (`one`) that lead on, and the weight of the subsets of each size.
+/// A column on the way to a leaf: the share of the cover that goes on with it unknown (`zero`),
+/// whether the row does (`one`, 1 or 0), and the weight of the subsets of each size.
 #[derive(Clone, Copy)]
 struct Step {
     feature: Option<u32>,
@@ -265,28 +279,85 @@ struct Step {
     weight: f64,
 }
 
-fn extend(path: &mut Vec<Step>, zero: f64, one: f64, feature: Option<u32>) {
-    let depth = path.len();
-    path.push(Step { feature, zero, one, weight: if depth == 0 { 1.0 } else { 0.0 } });
-    let size = (depth + 1) as f64;
+fn extend(path: &mut [Step]) {
+    let depth = path.len() - 1;
+    let Step { zero, one, .. } = path[depth];
+    path[depth].weight = if depth == 0 { 1.0 } else { 0.0 };
+    let size = path.len() as f64;
     for i in (0..depth).rev() {
-        path[i + 1].weight += one * path[i].weight * (i + 1) as f64 / size;
-        path[i].weight *= zero * (depth - i) as f64 / size;
+        let weight = path[i].weight / size;
+        path[i + 1].weight += one * weight * (i + 1) as f64;
+        path[i].weight = zero * weight * (depth - i) as f64;
     }
 }
 
 /// The weights as if step `at` had not been taken, each passed to `each` with its place.
-fn unwind(path: &[Step], at: usize, mut each: impl FnMut(usize, f64)) {
-    let depth = path.len() - 1;
-    let (Step { zero, one, .. }, size) = (path[at], path.len() as f64);
-    let mut next = path[depth].weight;
-    for i in (0..depth).rev() {
-        if one != 0.0 {
-            let weight = next * size / ((i + 1) as f64 * one);
-            next = path[i].weight - weight * zero * (depth - i) as f64 / size;
-            each(i, weight);
-        } else {
-            each(i, path[i].weight * size / (zero * (depth - i) as f64));
+fn unwind(path: &mut [Step], at: usize, mut each: impl FnMut(&mut Step, f64)) {
+    let (Step { zero, one, .. }, size, depth) = (path[at], path.len() as f64, path.len() - 1);
+    let mut next = path[depth].weight * size;
+    for (i, step) in path[..depth].iter_mut().enumerate().rev() {
+        let weight =
+            if one == 0.0 { step.weight * size / (zero * (depth - i) as f64) } else { next / (i + 1) as f64 };
+        next = step.weight * size - weight * zero * (depth - i) as f64;
+        each(step, weight);
+    }
+}
+
+struct Walk<'a> {
+    tree: &'a Tree,
+    row: &'a [f32],
+    phi: &'a mut [f64],
+    /// The paths to the nodes from the root to the one visited, one after another.
+    path: &'a mut Vec<Step>,
+}
+
+impl Walk<'_> {
+    /// Of a node whose parent's path has been copied to `path[start..]`.
+    fn visit(&mut self, node: usize, start: usize, zero: f64, one: f64, feature: Option<u32>) {
+        let Self { tree, row, .. } = *self;
+        self.path.push(Step { feature, zero, one, weight: 0.0 });
+        let path = &mut self.path[start..];
+        extend(path);
+        if tree.left[node] == 0 {
+            let (leaf, mut without) = (f64::from(tree.leaf[node]), None);
+            for at in 1..path.len() {
+                let Step { feature: Some(feature), zero, one, .. } = path[at] else { continue };
+                // All that the row does not follow add the same.
+                let share = match without.filter(|_| one == 0.0) {
+                    Some(share) => share,
+                    None => {
+                        let mut sum = 0.0;
+                        unwind(path, at, |_, weight| sum += weight);
+                        sum * (one - zero)
+                    }
+                };
+                if one == 0.0 {
+                    without = Some(share);
+                }
+                self.phi[feature as usize] += share * leaf;
+            }
+            return;
+        }
+        let feature = tree.feature[node];
+        let (mut zero, mut one) = (1.0, 1.0);
+        if let Some(at) = path.iter().position(|step| step.feature == Some(feature)) {
+            (zero, one) = (path[at].zero, path[at].one);
+            unwind(path, at, |step, weight| step.weight = weight);
+            for i in at..path.len() - 1 {
+                path[i] = Step { weight: path[i].weight, ..path[i + 1] };
+            }
+            self.path.pop();
+        }
+        let (end, hot) = (self.path.len(), tree.child(node, row));
+        let cold = (tree.left[node] + tree.right[node]) as usize - hot;
+        for (child, one) in [(hot, one), (cold, 0.0)] {
+            let zero = zero * f64::from(tree.cover[child]) / f64::from(tree.cover[node]);
+            // Nothing leads to a child without cover unless the row does.
+            if zero > 0.0 || one > 0.0 {
+                self.path.extend_from_within(start..end);
+                self.visit(child, end, zero, one, Some(feature));
+                self.path.truncate(end);
+            }
         }
     }
 }
@@ -304,59 +375,6 @@ impl Tree {
             node = self.child(node, row);
         }
         node
-    }
-
-    /// The share of the cover of `node` that goes to its child.
-    fn share(&self, node: usize, child: usize) -> f64 {
-        f64::from(self.cover[child]) / f64::from(self.cover[node])
-    }
-
-    /// The mean of the leaves below `node`, by cover.
-    fn expected(&self, node: usize) -> f64 {
-        if self.left[node] == 0 {
-            return f64::from(self.leaf[node]);
-        }
-        let of = |child: u32| self.share(node, child as usize) * self.expected(child as usize);
-        of(self.left[node]) + of(self.right[node])
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the state of the recursion as published")]
-    fn shap(
-        &self,
-        row: &[f32],
-        phi: &mut [f64],
-        node: usize,
-        mut path: Vec<Step>,
-        zero: f64,
-        one: f64,
-        feature: Option<u32>,
-    ) {
-        extend(&mut path, zero, one, feature);
-        if self.left[node] == 0 {
-            for (at, step) in path.iter().enumerate() {
-                let Some(feature) = step.feature else { continue };
-                let mut weight = 0.0;
-                unwind(&path, at, |_, w| weight += w);
-                phi[feature as usize] += weight * (step.one - step.zero) * f64::from(self.leaf[node]);
-            }
-            return;
-        }
-        let hot = self.child(node, row);
-        let cold = (self.left[node] + self.right[node]) as usize - hot;
-        let feature = self.feature[node];
-        let (mut zero, mut one) = (1.0, 1.0);
-        if let Some(at) = path.iter().position(|step| step.feature == Some(feature)) {
-            (zero, one) = (path[at].zero, path[at].one);
-            let mut weights = vec![0.0; path.len() - 1];
-            unwind(&path, at, |i, weight| weights[i] = weight);
-            path.remove(at);
-            path.iter_mut().zip(weights).for_each(|(step, weight)| step.weight = weight);
-        }
-        // No way leads to a child without cover unless the row does.
-        self.shap(row, phi, hot, path.clone(), zero * self.share(node, hot), one, Some(feature));
-        if self.share(node, cold) * zero > 0.0 {
-            self.shap(row, phi, cold, path, zero * self.share(node, cold), 0.0, Some(feature));
-        }
     }
 }
 

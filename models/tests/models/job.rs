@@ -114,7 +114,15 @@ fn the_same_rows_give_the_same_bytes_in_any_order() {
     assert_eq!(trained(other.path(), turned).unwrap().0, version);
     let registry = Registry::open(one.path().join("registry")).unwrap();
     let loaded = registry.load("test", &version).unwrap();
-    for file in ["model.onnx", "model.ubj", "model.1.ubj", "report.html", "report.json", "MODEL_CARD.md", "profile.json"] {
+    for file in [
+        "model.onnx",
+        "model.ubj",
+        "model.1.ubj",
+        "report.html",
+        "report.json",
+        "MODEL_CARD.md",
+        "profile.json",
+    ] {
         assert!(loaded.files.contains_key(file), "{file} is not in {:?}", loaded.files.keys());
     }
     let auroc = loaded.manifest["metrics"]["auroc"].as_f64().unwrap();
@@ -142,7 +150,10 @@ fn rows_that_cannot_be_are_refused_with_the_reason() {
     let none = rows().head(Some(0));
     assert!(refused(none).contains("rows.parquet has no rows; is the population too narrow?"));
     let gone = rows().drop("returns").unwrap();
-    assert!(refused(gone).contains("the specification names returns as monotone, and the rows have no such feature"));
+    assert!(
+        refused(gone)
+            .contains("the specification names returns as monotone, and the rows have no such feature")
+    );
     let no_time = rows().drop("as_of").unwrap();
     assert!(refused(no_time).contains("has no column as_of; headsup features writes such files"));
     let unlabelled = rows().drop("label").unwrap();
@@ -175,7 +186,8 @@ fn a_constant_feature_is_left_out_and_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let (version, warnings) = trained(folder.path(), with(rows(), "always", |_| Some(3.0))).unwrap();
     assert_eq!(warnings, ["always has one value in all training rows and is not used"]);
-    let manifest = Registry::open(folder.path().join("registry")).unwrap().load("test", &version).unwrap().manifest;
+    let manifest =
+        Registry::open(folder.path().join("registry")).unwrap().load("test", &version).unwrap().manifest;
     assert_eq!(manifest["features"], serde_json::json!(["returns", "noise", "days_since"]));
 }
 
@@ -188,7 +200,11 @@ fn two_million_rows_twice_are_refused() {
     let mut rows = df!("customer_id" => customers, "label" => label).unwrap();
     rows.with_column(at.cast(&DataType::Datetime(TimeUnit::Microseconds, None)).unwrap()).unwrap();
     let error = refused(rows);
-    assert!(error.contains("1000000 rows are of a customer and a time that came before, such as u0 at 1970-01-01"), "{error}");
+    assert!(
+        error
+            .contains("1000000 rows are of a customer and a time that came before, such as u0 at 1970-01-01"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -208,7 +224,11 @@ fn a_feature_that_knows_the_label_is_found() {
     let found = audit(&frame, &split, &[(frame.clone(), cut)]);
     let names: Vec<&str> = found.leaks.iter().map(|leak| leak.feature.as_str()).collect();
     assert_eq!(names, ["label_copy", "return_delay", "days_since"], "{found:?}");
-    assert!(found.text().contains("120 of the 120 customers of the test are in training too"), "{}", found.text());
+    assert!(
+        found.text().contains("120 of the 120 customers of the test are in training too"),
+        "{}",
+        found.text()
+    );
     // Nothing is found in honest rows.
     write(&path, rows());
     let frame = Frame::read(&path).unwrap();

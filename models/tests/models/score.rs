@@ -158,17 +158,25 @@ fn what_cannot_be_scored_says_why() {
     let onnx = export(&forest, &Calibration::None, &[]);
     let scorer = Scorer::from_bytes(&onnx).unwrap();
     let message = scorer.score(&[0.0; 10], 5).unwrap_err().to_string();
-    assert!(message.contains("takes 6"), "{message}");
+    assert!(message.contains("rows of 6 features and got 10 values as rows of 5"), "{message}");
     assert!(matches!(scorer.score(&[0.0; 7], 6), Err(Error::Rows { .. })));
-    for damaged in [&onnx[..onnx.len() / 2], b"no model", &[]] {
+    for damaged in [&onnx[..onnx.len() / 2], &onnx[1..], b"no model", &[]] {
         assert!(matches!(Scorer::from_bytes(damaged), Err(Error::Model(_))));
     }
-    // The metadata comes last: without it, the names of the features are unknown.
-    let end = onnx.windows(10).rposition(|w| &w[2..] == b"features").unwrap() - 2;
-    assert!(matches!(Scorer::from_bytes(&onnx[..end]), Err(Error::Model(_))));
+    // One bit, wherever it is.
+    for at in (0..onnx.len()).step_by(97).chain([onnx.len() - 1]) {
+        let mut damaged = onnx.clone();
+        damaged[at] ^= 1;
+        let error = Scorer::from_bytes(&damaged).err().unwrap().to_string();
+        assert!(error.contains("damaged") && error.contains("checksum"), "{error}");
+    }
     assert!(matches!(Scorer::load("/nowhere/model.onnx"), Err(Error::Read { .. })));
     assert!(parity(&onnx, &[0.0; 6], 6, &[]).is_err());
     assert!(Forest::from_xgboost(b"{}").unwrap_err().to_string().contains("XGBoost model"));
+}
+
+fn empty() -> Forest {
+    Forest { features: vec!["a".into()], base_margin: 0.0, trees: vec![] }
 }
 
 /// In a process of its own, since a library is loaded once.
@@ -176,7 +184,8 @@ fn what_cannot_be_scored_says_why() {
 fn without_onnxruntime_the_message_names_the_variable() {
     let test = "score::without_onnxruntime_the_message_names_the_variable";
     if std::env::var_os("HEADSUP_TEST_NO_LIBRARY").is_some() {
-        let message = Scorer::from_bytes(b"").err().unwrap().to_string();
+        let message =
+            Scorer::from_bytes(&export(&empty(), &Calibration::None, &[])).err().unwrap().to_string();
         assert!(message.contains("ORT_DYLIB_PATH") && message.contains("/nowhere/lib.so"), "{message}");
         return;
     }
