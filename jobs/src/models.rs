@@ -32,7 +32,13 @@ pub struct RegistryArgs {
 
 impl RegistryArgs {
     pub fn open(&self, place: &Place) -> Result<Registry, Failure> {
-        let folder = self.registry.clone().unwrap_or_else(|| place.data.join("models"));
+        let folder = match &self.registry {
+            Some(folder) => folder.clone(),
+            None => {
+                place.must_exist()?;
+                place.data.join("models")
+            }
+        };
         Registry::open(folder).map_err(Failure::from_error)
     }
 }

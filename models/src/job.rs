@@ -308,11 +308,15 @@ fn files(
         return Err(JobError::Parity(parity));
     }
 
-    let mut warnings: Vec<String> = fitted
-        .constant
-        .iter()
-        .map(|name| format!("{name} has one value in all training rows and is not used"))
-        .collect();
+    let mut warnings = Vec::new();
+    if !fitted.constant.is_empty() {
+        let count = fitted.constant.len();
+        let all = fitted.constant.join(", ");
+        warnings.push(format!(
+            "{count} of {} features have one value in all training rows and are not used: {all}",
+            frame.features.len()
+        ));
+    }
     let against = match champion {
         None => None,
         Some(champion) => match against(champion, frame, &split.test)? {

@@ -9,8 +9,8 @@ data=${HEADSUP_TEST_DATA:-}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/headsup/oracle"
-if ! "$cache/bin/python" -c 'import duckdb' 2>/dev/null; then
-    echo "oracle: installing duckdb and pandas for the comparison" >&2
+if ! "$cache/bin/python" -c 'import duckdb, polars, onnxruntime' 2>/dev/null; then
+    echo "oracle: installing duckdb, pandas, polars and onnxruntime for the comparison" >&2
     python3 -m venv "$cache" && "$cache/bin/pip" install --quiet -r "$here/requirements.txt"
 fi
 python="$cache/bin/python"
@@ -52,3 +52,10 @@ compare retail online-retail online_retail.py "$data/online_retail/online_retail
 compare centre call-centre call_centre.py "$data/call_centre_simulated/calls.csv.gz"
 "$headsup" features --data "$work/retail" --every 7d --out "$work/retail.parquet"
 "$python" "$here/features.py" "$work/retail" "$work/retail.parquet" "$work/weeks"
+
+# A model of real orders, and a Python of its own that gets the same figures from the same files.
+"$headsup" train order_return --data "$work/retail" --where "customer_id NOT LIKE 'unknown-%'" \
+    --from 2010-06-01 --to 2011-11-27 --test-from 2011-09-18 2>"$work/train.err" || { cat "$work/train.err" >&2; exit 1; }
+"$python" "$here/../../examples/model.py" "$work/retail/order_return.rows.parquet" "$work"/retail/models/order_return/*/
+"$headsup" audit order_return --data "$work/retail" --where "customer_id NOT LIKE 'unknown-%'" \
+    --from 2010-06-01 --to 2011-11-27 --test-from 2011-09-18 2>/dev/null

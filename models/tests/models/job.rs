@@ -185,7 +185,7 @@ fn rows_that_cannot_be_are_refused_with_the_reason() {
 fn a_constant_feature_is_left_out_and_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let (version, warnings) = trained(folder.path(), with(rows(), "always", |_| Some(3.0))).unwrap();
-    assert_eq!(warnings, ["always has one value in all training rows and is not used"]);
+    assert_eq!(warnings, ["1 of 4 features have one value in all training rows and are not used: always"]);
     let manifest =
         Registry::open(folder.path().join("registry")).unwrap().load("test", &version).unwrap().manifest;
     assert_eq!(manifest["features"], serde_json::json!(["returns", "noise", "days_since"]));
