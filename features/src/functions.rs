@@ -11,8 +11,7 @@
 //! | `alive(x, t, age, r, alpha, a, b)` | BG/NBD: probability that a customer with x repeat purchases, the last t after the first, age after the first, has not left |
 //! | `expected_purchases(h, x, t, age, r, alpha, a, b)` | BG/NBD: purchases to expect in the next h |
 //!
-//! BG/NBD: Fader, Hardie, Lee, "Counting Your Customers" the Easy Way, Marketing Science 24 (2005):
-//! `alive` from its likelihood, `expected_purchases` is equation (10).
+//! BG/NBD is in `headsup_models::bgnbd`, with what fits its parameters.
 
 use std::sync::Arc;
 
@@ -26,6 +25,7 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
     Signature, Volatility,
 };
+use headsup_models::bgnbd::{alive, expected_purchases};
 
 /// Makes the functions known to a session.
 pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
@@ -136,36 +136,6 @@ impl ScalarUDFImpl for Bgnbd {
     }
 }
 
-/// The probability that a customer is alive: `[x, t_x, T]` are repeat purchases, time of the last and of
-/// now, both after the first; `[r, α, a, b]` the fitted parameters.
-pub fn alive([x, t, age]: [f64; 3], [r, alpha, a, b]: [f64; 4]) -> f64 {
-    if x <= 0.0 {
-        return 1.0;
-    }
-    1.0 / (1.0 + a / (b + x - 1.0) * libm::pow((alpha + age) / (alpha + t), r + x))
-}
-
-/// Purchases to expect within `horizon`; the other arguments as in [`alive`].
-pub fn expected_purchases(horizon: f64, [x, t, age]: [f64; 3], [r, alpha, a, b]: [f64; 4]) -> f64 {
-    let shrinks = libm::pow((alpha + age) / (alpha + age + horizon), r + x);
-    let series = gauss_2f1(r + x, b + x, a + b + x - 1.0, horizon / (alpha + age + horizon));
-    (a + b + x - 1.0) / (a - 1.0) * (1.0 - shrinks * series) * alive([x, t, age], [r, alpha, a, b])
-}
-
-/// The hypergeometric function ₂F₁(a, b; c; z), 0 ≤ z < 1, by its series.
-fn gauss_2f1(a: f64, b: f64, c: f64, z: f64) -> f64 {
-    let (mut sum, mut term) = (1.0, 1.0);
-    for n in 0..10_000 {
-        let n = f64::from(n);
-        term *= (a + n) * (b + n) / ((c + n) * (n + 1.0)) * z;
-        sum += term;
-        if term.abs() <= 1e-15 * sum.abs() {
-            break;
-        }
-    }
-    sum
-}
-
 /// An aggregate that [`crate::aggregate`] computes; DataFusion only has to know its name and type.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Ours {
@@ -199,23 +169,5 @@ impl AggregateUDFImpl for Ours {
 
     fn accumulator(&self, _: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         not_impl_err!("{} is only in feature views", self.name)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The CDNOW sample's parameters in weeks. Values by the paper's companion spreadsheet, and by
-    /// an independent implementation of equation (10) with SciPy's 2F1.
-    #[test]
-    fn bgnbd_as_published() {
-        let fitted = [0.243, 4.414, 0.793, 2.426];
-        let customer = [2.0, 30.43, 38.86];
-        let alive = alive(customer, fitted);
-        assert!((alive - 0.7266).abs() < 5e-4, "{alive}");
-        let expected = expected_purchases(39.0, customer, fitted);
-        assert!((expected - 1.226).abs() < 2e-3, "{expected}");
-        assert_eq!(super::alive([0.0, 0.0, 10.0], fitted), 1.0);
     }
 }

@@ -50,7 +50,7 @@ pub(crate) struct Plan {
     pub aggregates: Vec<AggregateCall>,
     /// customer_id, as_of, and the aggregates.
     pub aggregated: SchemaRef,
-    pub selected: Vec<(String, Arc<dyn PhysicalExpr>)>,
+    pub selected: Selected,
 }
 
 /// A column that is computed when a fact comes in.
@@ -72,8 +72,11 @@ pub(crate) struct AggregateCall {
 /// A view over the columns of the other views.
 #[derive(Debug)]
 pub(crate) struct Combined {
-    pub selected: Vec<(String, Arc<dyn PhysicalExpr>)>,
+    pub selected: Selected,
 }
+
+/// Names and what is computed for them.
+pub(crate) type Selected = Vec<(String, Arc<dyn PhysicalExpr>)>;
 
 pub(crate) type Mistake = (Option<u64>, String);
 
@@ -281,11 +284,7 @@ impl<'v> Planner<'v> {
         planned.map_err(|error| self.explain(&error))
     }
 
-    fn selected(
-        &self,
-        exprs: &[Expr],
-        input: &DFSchema,
-    ) -> Result<Vec<(String, Arc<dyn PhysicalExpr>)>, Mistake> {
+    fn selected(&self, exprs: &[Expr], input: &DFSchema) -> Result<Selected, Mistake> {
         let each = exprs.iter().map(|expr| {
             let name = expr.schema_name().to_string();
             Ok((name, self.physical(&expr.clone().unalias_nested().data, input)?))
@@ -293,7 +292,7 @@ impl<'v> Planner<'v> {
         each.collect()
     }
 
-    fn combined(&self) -> Result<Vec<(String, Arc<dyn PhysicalExpr>)>, Mistake> {
+    fn combined(&self) -> Result<Selected, Mistake> {
         match &self.plan {
             LogicalPlan::Projection(top) if matches!(top.input.as_ref(), LogicalPlan::TableScan(_)) => {
                 self.selected(&top.expr, top.input.schema())
@@ -536,10 +535,7 @@ impl Columns<'_> {
 }
 
 /// What a view over rows with these columns, called `features`, selects.
-pub(crate) fn selected_of(
-    view: &View,
-    rows: &SchemaRef,
-) -> Result<Vec<(String, Arc<dyn PhysicalExpr>)>, Mistake> {
+pub(crate) fn selected_of(view: &View, rows: &SchemaRef) -> Result<Selected, Mistake> {
     Planner::new(view, false, Some(rows)).and_then(|planner| planner.combined())
 }
 

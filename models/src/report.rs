@@ -154,13 +154,6 @@ pub struct Currency {
     pub digits: u32,
 }
 
-impl Report {
-    /// Share of positives.
-    pub(crate) fn base_rate(&self) -> f64 {
-        self.evaluation.base_rate
-    }
-}
-
 /// The report as JSON; [`Report`] reads it back.
 ///
 /// # Errors

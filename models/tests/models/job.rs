@@ -209,7 +209,7 @@ fn two_million_rows_twice_are_refused() {
 
 #[test]
 fn a_feature_that_knows_the_label_is_found() {
-    let label: Vec<bool> = rows().column("label").unwrap().bool().unwrap().into_no_null_iter().collect();
+    let label: Vec<bool> = rows().column("label").unwrap().bool().unwrap().iter().flatten().collect();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.parquet");
     let copy = with(rows(), "label_copy", |row| Some(f64::from(u8::from(label[row]))));
