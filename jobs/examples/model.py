@@ -20,14 +20,18 @@ import polars
 rows_file, version = sys.argv[1], sys.argv[2]
 manifest = json.load(open(os.path.join(version, "manifest.json"), encoding="utf-8"))
 
-# 1. Rows: Polars for those of the test, DuckDB for a look at them in SQL.
+# 1. Rows: those of the test with Polars, and a look at them in SQL with DuckDB.
 test_from = manifest["data"]["test"]["from"]
 rows = (
     polars.read_parquet(rows_file)
     .filter(polars.col("as_of").dt.strftime("%Y-%m-%d") >= test_from, polars.col("label").is_not_null())
     .sort("as_of", "customer_id")
 )
-print(duckdb.sql("SELECT as_of, count(*) AS customers, avg(label::INTEGER) AS rate FROM rows GROUP BY as_of ORDER BY as_of"))
+print(duckdb.sql(
+    "SELECT as_of, count(*) AS customers, avg(label::INTEGER) AS rate FROM read_parquet(?) "
+    "WHERE strftime(as_of, '%Y-%m-%d') >= ? AND label IS NOT NULL GROUP BY as_of ORDER BY as_of",
+    params=[rows_file, test_from],
+))
 
 # 2. Probabilities. Missing values are NaN; truth values 0 and 1.
 session = onnxruntime.InferenceSession(os.path.join(version, "model.onnx"), providers=["CPUExecutionProvider"])
