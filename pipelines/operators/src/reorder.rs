@@ -38,7 +38,11 @@ const RANKS: i64 = 64;
 #[derive(Debug, Default)]
 pub struct Reorder {
     batches: Vec<Held>,
+    /// Batches in which nothing waits any more.
+    empty: usize,
     waiting: Vec<Turn>,
+    /// How many of `waiting`, from its start, are given out.
+    given: usize,
     /// How many of `waiting`, from its start, are in order.
     sorted: usize,
 }
@@ -95,7 +99,7 @@ impl Reorder {
     pub fn save(&self) -> Waiting {
         Waiting {
             batches: self.batches.iter().map(|held| (held.partition, held.events.clone())).collect(),
-            turns: self.waiting.clone(),
+            turns: self.waiting[self.given..].to_vec(),
         }
     }
 
@@ -127,6 +131,7 @@ impl Reorder {
     /// Takes in the batch whose rows are then named in [`Reorder::hold`].
     pub fn begin(&mut self, partition: usize, events: EventBatch) -> &EventBatch {
         self.batches.push(Held { partition, events: Arc::new(events), waiting: 0 });
+        self.empty += 1;
         &self.batches[self.batches.len() - 1].events
     }
 
@@ -140,6 +145,7 @@ impl Reorder {
     pub fn hold(&mut self, row: usize, at_ms: i64, late: bool) {
         let batch = self.batches.len() - 1;
         let held = &mut self.batches[batch];
+        self.empty -= usize::from(held.waiting == 0);
         held.waiting += 1;
         self.waiting.push(Turn {
             at_ms,
@@ -166,32 +172,43 @@ impl Reorder {
             })
         };
         if self.sorted < self.waiting.len() {
-            // The old part is one sorted run, the new one nearly so; a merge sort
-            // that looks for runs makes use of both.
-            self.waiting.sort_by(order);
+            let (old, new) = self.waiting.split_at_mut(self.sorted);
+            new.sort_by(order);
+            // Few of those that wait come after the first of the new ones. The two are sorted runs,
+            // and a merge sort that looks for runs makes use of that.
+            let from = self.given + old[self.given..].partition_point(|turn| order(turn, &new[0]).is_le());
+            self.waiting[from..].sort_by(order);
             self.sorted = self.waiting.len();
         }
         match watermark_ms {
-            None => self.waiting.len(),
-            Some(watermark) => self.waiting.partition_point(|turn| turn.at_ms < watermark),
+            None => self.len(),
+            Some(watermark) => self.waiting[self.given..].partition_point(|turn| turn.at_ms < watermark),
         }
     }
 
     /// Event `index` of those ready: its turn, partition, batch and row.
     #[inline]
     pub fn get(&self, index: usize) -> (Turn, usize, &EventBatch, usize) {
-        let turn = self.waiting[index];
+        let turn = self.waiting[self.given + index];
         let held = &self.batches[turn.batch as usize];
         (turn, held.partition, &held.events, turn.row as usize)
     }
 
-    /// Lets the first `count` events go, and the batches that nothing waits in.
+    /// Lets the first `count` events go. Their place, and batches that nothing waits in, are given back
+    /// when they have become a good part of all, so that each costs the same however many wait.
     pub fn drop_first(&mut self, count: usize) {
-        for turn in self.waiting.drain(..count) {
-            self.batches[turn.batch as usize].waiting -= 1;
+        for turn in &self.waiting[self.given..self.given + count] {
+            let held = &mut self.batches[turn.batch as usize];
+            held.waiting -= 1;
+            self.empty += usize::from(held.waiting == 0);
         }
-        self.sorted = self.waiting.len();
-        if self.batches.iter().all(|held| held.waiting > 0) {
+        self.given += count;
+        if self.given * 2 > self.waiting.len() {
+            self.waiting.drain(..self.given);
+            self.sorted -= self.given;
+            self.given = 0;
+        }
+        if self.empty * 4 <= self.batches.len() {
             return;
         }
         let mut moved = Vec::with_capacity(self.batches.len());
@@ -201,18 +218,19 @@ impl Reorder {
             kept += u32::from(held.waiting > 0);
         }
         self.batches.retain(|held| held.waiting > 0);
-        for turn in &mut self.waiting {
+        self.empty = 0;
+        for turn in &mut self.waiting[self.given..] {
             turn.batch = moved[turn.batch as usize];
         }
     }
 
     /// How many events wait.
     pub fn len(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() - self.given
     }
 
     /// Whether none wait.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.len() == 0
     }
 }
