@@ -1,0 +1,1 @@
+//! Proactive service: who is contacted, the life of a task, and whether it helped.
