@@ -34,14 +34,16 @@ pub struct Store {
     /// Those that this store has made sure of.
     folders: BTreeSet<PathBuf>,
     open: BTreeMap<(String, i64), Part>,
+    /// How often a file has been asked for.
+    uses: u64,
     /// The next file's number; files of one run are numbered in order.
     next: u64,
     rows: BTreeMap<String, u64>,
 }
 
-/// Files being written at the same time; a table with many dates at once closes
-/// its oldest ones early.
-const OPEN_MAX: usize = 32;
+/// Files being written at the same time; with more, the one that has waited longest is closed. The tables of a run are
+/// of the day and the one before, and what matures late (resolutions, inquiries) of a week.
+const OPEN_MAX: usize = 96;
 const ROW_GROUP_ROWS: usize = 128 * 1024;
 /// Encoded rows of a file that may wait for their row group to be complete: memory for
 /// each open file, however long it stays open.
@@ -59,6 +61,8 @@ struct Part {
     waiting_rows: usize,
     partial: PathBuf,
     whole: PathBuf,
+    /// When it was asked for last, counted in uses.
+    used: u64,
 }
 
 /// Why a table could not be written.
@@ -111,6 +115,7 @@ impl Store {
             claim: None,
             folders: BTreeSet::new(),
             open: BTreeMap::new(),
+            uses: 0,
             next: 0,
             rows: BTreeMap::new(),
         })
@@ -215,10 +220,8 @@ impl Store {
         let key = (table.to_owned(), day);
         if !self.open.contains_key(&key) {
             if self.open.len() >= OPEN_MAX {
-                let oldest = self.open.keys().find(|(other, _)| other == table).cloned();
-                if let Some(part) =
-                    oldest.or_else(|| self.open.keys().next().cloned()).and_then(|key| self.open.remove(&key))
-                {
+                let oldest = self.open.iter().min_by_key(|(_, part)| part.used).map(|(key, _)| key.clone());
+                if let Some(part) = oldest.and_then(|key| self.open.remove(&key)) {
                     part.close()?;
                 }
             }
@@ -237,10 +240,14 @@ impl Store {
             let whole = folder.join(name);
             let disk = self.disk.clone();
             let claim = self.claim.clone();
-            let part = Part { disk, claim, writer, waiting: Vec::new(), waiting_rows: 0, partial, whole };
+            let part =
+                Part { disk, claim, writer, waiting: Vec::new(), waiting_rows: 0, partial, whole, used: 0 };
             self.open.insert(key.clone(), part);
         }
-        self.open.get_mut(&key).ok_or_else(|| unreachable!("just inserted"))
+        self.uses += 1;
+        let part = self.open.get_mut(&key).unwrap_or_else(|| unreachable!("just inserted"));
+        part.used = self.uses;
+        Ok(part)
     }
 
     /// Completes all files being written, so that readers see all rows so far.
