@@ -165,6 +165,15 @@ impl Definitions {
         tables
     }
 
+    /// Bytes that [`crate::History`] takes for a fact of a table; of an order with two lines.
+    pub fn bytes_of(&self, table: headsup_operators::facts::Table) -> u64 {
+        let of = |plan: &Plan| {
+            let rows = if plan.past == Past::Lines { 2 } else { 1 };
+            rows * (24 + 8 * plan.stored.len() as u64)
+        };
+        self.plans.iter().filter(|plan| plan.past.source() == table).map(of).sum()
+    }
+
     /// The schema of [`crate::History::evaluate`]'s rows.
     pub fn schema(&self) -> SchemaRef {
         let fields =

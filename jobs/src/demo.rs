@@ -91,6 +91,7 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
         from_start: true,
         until_end: false,
         profile: false,
+        scores: None,
     };
     let input = Input::Log(log, TOPICS.map(str::to_owned).to_vec());
     let report = headsup_runtime::run(job, input, &board, &stop);

@@ -1,11 +1,13 @@
 //! `headsup features`: features of customers at times, from the stored facts.
 
 use std::fs::File;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringViewArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringViewArray,
+    TimestampMicrosecondArray,
 };
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
@@ -23,6 +25,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
 use crate::output::{self, Progress, thousands};
+use crate::parts::{self, Part, Parts, parts, with_place};
 use crate::recompute::time;
 use crate::{Failure, Place};
 
@@ -68,6 +71,10 @@ pub struct FeaturesArgs {
     /// Where the rows are written (Parquet)
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Read the facts so many times, each time those of a part of the customers, to take less memory; the rows are
+    /// the same [default: as many as keep facts below 3 GiB]
+    #[arg(long, value_name = "N")]
+    parts: Option<NonZeroU32>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -135,7 +142,12 @@ pub fn features(args: &FeaturesArgs) -> Result<(), Failure> {
                 horizon_ms: args.horizon,
             });
             args.place.must_exist()?;
-            let job = Job { views: args.views.as_deref(), population: args.population.as_deref(), label };
+            let job = Job {
+                views: args.views.as_deref(),
+                population: args.population.as_deref(),
+                label,
+                parts: args.parts,
+            };
             let written = job.write(&args.place.data, &asked, out)?;
             if written.ahead > 0 {
                 eprintln!(
@@ -181,9 +193,12 @@ pub struct Job<'a> {
     /// A condition on features and the spine's columns.
     pub population: Option<&'a str>,
     pub label: Option<Label<'a>>,
+    /// How often the facts are read; as often as memory asks for if it is not said.
+    pub parts: Option<NonZeroU32>,
 }
 
 /// What came of it.
+#[derive(Default)]
 pub struct Written {
     pub rows: u64,
     pub features: usize,
@@ -211,26 +226,80 @@ impl Job<'_> {
     ) -> Result<Written, Failure> {
         let definitions = Arc::new(plan(read_views(self.views)?)?);
         let label = self.label.map(|label| read_label(&label)).transpose()?.map(Arc::new);
+        let parts = match self.parts {
+            Some(parts) => parts.get(),
+            None => parts(data, &definitions, label.as_deref())?,
+        };
+        let features = features_json(&definitions);
+        let mut written = Written { features: definitions.columns().len(), ..Written::default() };
+        let mut progress = Progress::new("features", 0);
+        if parts == 1 {
+            let mut writer = Out::new(out, &features);
+            let part = Part { which: 0, of: 1 };
+            self.part(
+                data,
+                asked,
+                part,
+                (&definitions, label.as_ref(), known_us),
+                &mut written,
+                &mut progress,
+                |_, rows| writer.write(&rows),
+            )?;
+            progress.done();
+            writer.finish()?;
+            return Ok(written);
+        }
+        let files = Parts::new(out, parts);
+        for (which, file) in files.0.iter().enumerate() {
+            let mut writer = Out::new(file, &features);
+            let part = Part { which: which as u32, of: parts };
+            self.part(
+                data,
+                asked,
+                part,
+                (&definitions, label.as_ref(), known_us),
+                &mut written,
+                &mut progress,
+                |places, rows| writer.write(&with_place(places, &rows)?),
+            )?;
+            if writer.writer.is_some() {
+                writer.finish()?;
+            }
+        }
+        progress.done();
+        let mut writer = Out::new(out, &features);
+        parts::merge(&files.0, |rows| writer.write(&rows))?;
+        writer.finish()?;
+        Ok(written)
+    }
+
+    /// Gives `take` the rows of a part of the customers, each with its place among all.
+    #[expect(clippy::too_many_arguments, reason = "it is the loop of the one above")]
+    fn part(
+        &self,
+        data: &Path,
+        asked: &Asked,
+        part: Part,
+        (definitions, label, known_us): (&Arc<Definitions>, Option<&Arc<Definitions>>, Option<i64>),
+        written: &mut Written,
+        progress: &mut Progress,
+        mut take: impl FnMut(Int64Array, RecordBatch) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let mut history = History::new(definitions.clone());
-        let mut future = label.as_ref().map(|label| History::new(label.clone()));
-        let last_us = load(data, &mut history, future.as_mut(), known_us)?;
-        if history.customers() == 0 {
+        let mut future = label.map(|label| History::new(label.clone()));
+        let (first_us, last_us) = load(data, &mut history, future.as_mut(), known_us, part)?;
+        if first_us > last_us {
             return Err(Failure::new(format!(
                 "there are no facts of customers in {}; headsup run computes them from the log",
                 data.display()
             )));
         }
+        written.last_us = last_us;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut writer: Option<Writer> = None;
         let mut population: Option<Population> = None;
-        let mut written =
-            Written { rows: 0, features: definitions.columns().len(), left_out: 0, ahead: 0, last_us };
-        let mut progress = Progress::new("features", 0);
-        let mut seen = 0;
-        for batch in spine(asked, &history, last_us)? {
-            let Spine { rows, customers, as_of_us } = batch?;
-            seen += rows.num_rows() as u64;
-            progress.at(seen, 0);
+        for batch in spine(asked, &history, part, (first_us, last_us))? {
+            let Spine { rows, customers, as_of_us, places } = batch?;
+            progress.at(written.rows + written.left_out, 0);
             let values =
                 history.evaluate(&customers, &as_of_us, Side::Past, threads).map_err(Failure::from_error)?;
             let known = beside(&rows, &values)?;
@@ -243,33 +312,25 @@ impl Job<'_> {
             if let (Some(condition), None) = (self.population, &population) {
                 population = Some(Population::new(condition, &known.schema()).map_err(mistake)?);
             }
-            let all = match &labels {
+            let mut kept = match &labels {
                 Some(labels) => beside(&beside(&rows, labels)?, &values)?,
                 None => known.clone(),
             };
-            let kept = match &population {
-                None => all,
-                Some(population) => {
-                    let of_it = population.of(&known).map_err(Failure::from_error)?;
-                    filter_record_batch(&all, &of_it).map_err(Failure::from_error)?
-                }
-            };
+            let mut places = Int64Array::from(places);
+            if let Some(population) = &population {
+                let of_it = population.of(&known).map_err(Failure::from_error)?;
+                kept = filter_record_batch(&kept, &of_it).map_err(Failure::from_error)?;
+                places = arrow::compute::filter(&places, &of_it)
+                    .map_err(Failure::from_error)?
+                    .as_primitive()
+                    .clone();
+            }
             written.ahead += as_of_us.iter().filter(|us| **us > last_us).count() as u64;
             written.left_out += (known.num_rows() - kept.num_rows()) as u64;
             written.rows += kept.num_rows() as u64;
-            if writer.is_none() {
-                writer = Some(Writer::new(out, &kept.schema(), &features_json(&definitions))?);
-            }
-            if let Some(writer) = &mut writer {
-                writer.write(&kept)?;
-            }
+            take(places, kept)?;
         }
-        progress.done();
-        match writer {
-            Some(writer) => writer.finish()?,
-            None => return Err(Failure::new("the spine has no rows")),
-        }
-        Ok(written)
+        Ok(())
     }
 }
 
@@ -309,15 +370,17 @@ fn beside(left: &RecordBatch, right: &RecordBatch) -> Result<RecordBatch, Failur
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(Failure::from_error)
 }
 
-/// Takes in the stored facts; answers the latest time at which something was known, in µs.
-fn load(
+/// Takes in the stored facts of a part of the customers; answers when something of any customer was known first, and
+/// when anything was last, in µs.
+pub fn load(
     data: &Path,
     history: &mut History,
     mut future: Option<&mut History>,
     known_us: Option<i64>,
-) -> Result<i64, Failure> {
+    part: Part,
+) -> Result<(i64, i64), Failure> {
     let mut progress = Progress::new("facts", 0);
-    let (mut rows, mut last_us) = (0, i64::MIN);
+    let (mut rows, mut first_us, mut last_us) = (0, i64::MAX, i64::MIN);
     let mut tables = history.tables();
     tables.extend(future.iter().flat_map(|future| future.tables()));
     tables.sort_unstable();
@@ -334,14 +397,14 @@ fn load(
             }
             rows += batch.num_rows() as u64;
             progress.at(rows, 0);
-            if let Some(known) = batch.column_by_name("known_at")
-                && let Some(latest) = arrow::compute::max(known.as_primitive::<TimestampMicrosecondType>())
-            {
-                last_us = last_us.max(latest);
+            if let Some(known) = batch.column_by_name("known_at") {
+                let known = known.as_primitive::<TimestampMicrosecondType>();
+                last_us = last_us.max(arrow::compute::max(known).unwrap_or(i64::MIN));
+                first_us = first_us.min(arrow::compute::min(known).unwrap_or(i64::MAX));
             }
-            history.append(table, &batch, |_| true).map_err(Failure::from_error)?;
+            history.append(table, &batch, |name| part.has(name)).map_err(Failure::from_error)?;
             if let Some(future) = future.as_mut().filter(|future| future.tables().contains(&table)) {
-                future.append(table, &batch, |_| true).map_err(Failure::from_error)?;
+                future.append(table, &batch, |name| part.has(name)).map_err(Failure::from_error)?;
             }
         }
     }
@@ -350,7 +413,7 @@ fn load(
     if let Some(future) = future {
         future.sort();
     }
-    Ok(last_us)
+    Ok((first_us, last_us))
 }
 
 /// Rows of the spine: all columns, and those that count.
@@ -358,11 +421,41 @@ struct Spine {
     rows: RecordBatch,
     customers: StringViewArray,
     as_of_us: Vec<i64>,
+    /// Of each row among all; where it is the same, the customer decides.
+    places: Vec<i64>,
+}
+
+impl Spine {
+    /// The rows of a part.
+    fn of(self, part: Part) -> Result<Self, Failure> {
+        if part.of == 1 {
+            return Ok(self);
+        }
+        let mine: BooleanArray =
+            self.customers.iter().map(|name| Some(name.is_some_and(|name| part.has(name)))).collect();
+        let some = |values: Vec<i64>| {
+            values.into_iter().zip(mine.values()).filter_map(|(value, mine)| mine.then_some(value)).collect()
+        };
+        Ok(Self {
+            rows: filter_record_batch(&self.rows, &mine).map_err(Failure::from_error)?,
+            customers: arrow::compute::filter(&self.customers, &mine)
+                .map_err(Failure::from_error)?
+                .as_string_view()
+                .clone(),
+            as_of_us: some(self.as_of_us),
+            places: some(self.places),
+        })
+    }
 }
 
 type Batches<'a> = Box<dyn Iterator<Item = Result<Spine, Failure>> + 'a>;
 
-fn spine<'a>(asked: &'a Asked, history: &'a History, last_us: i64) -> Result<Batches<'a>, Failure> {
+fn spine<'a>(
+    asked: &'a Asked,
+    history: &'a History,
+    part: Part,
+    (first_us, last_us): (i64, i64),
+) -> Result<Batches<'a>, Failure> {
     match asked {
         Asked::File(path) => {
             let cannot =
@@ -376,7 +469,7 @@ fn spine<'a>(asked: &'a Asked, history: &'a History, last_us: i64) -> Result<Bat
                 let batch = batch.map_err(|error| cannot(&error.to_string()))?;
                 let from = row;
                 row += batch.num_rows();
-                of_file(batch, from).map_err(|what| cannot(&what))
+                of_file(batch, from).map_err(|what| cannot(&what))?.of(part)
             })))
         }
         &Asked::Every { every_ms, from_ms, to_ms } => {
@@ -385,7 +478,6 @@ fn spine<'a>(asked: &'a Asked, history: &'a History, last_us: i64) -> Result<Bat
                 return Err(Failure { code: 2, message: "--every is of no length".to_owned() });
             }
             let known = history.first_known_us();
-            let first_us = known.iter().map(|(_, us)| *us).min().unwrap_or(last_us);
             let from_us = from_ms.map_or((first_us.div_euclid(every_us) + 1) * every_us, |ms| ms * 1_000);
             let to_us = to_ms.map_or(last_us + 1, |ms| ms * 1_000);
             let mut at_us = from_us;
@@ -414,7 +506,7 @@ fn made(customers: &[&str], at_us: i64) -> Result<Spine, Failure> {
     ]);
     let columns: Vec<ArrayRef> = vec![Arc::new(customers.clone()), Arc::new(times)];
     let rows = RecordBatch::try_new(Arc::new(schema), columns).map_err(Failure::from_error)?;
-    Ok(Spine { rows, customers, as_of_us })
+    Ok(Spine { rows, customers, places: as_of_us.clone(), as_of_us })
 }
 
 /// The columns that count, of a batch that begins at row `from`.
@@ -446,7 +538,33 @@ fn of_file(rows: RecordBatch, from: usize) -> Result<Spine, String> {
     let times = utc(&utc(&as_of, Some("UTC"))?, None)?;
     let times = times.as_primitive::<TimestampMicrosecondType>();
     let as_of_us = times.values().to_vec();
-    Ok(Spine { customers: customers.as_string_view().clone(), as_of_us, rows })
+    let places = (from..from + rows.num_rows()).map(|row| row as i64).collect();
+    Ok(Spine { customers: customers.as_string_view().clone(), as_of_us, places, rows })
+}
+
+/// A file of rows, begun with the first of them.
+struct Out<'a> {
+    path: &'a Path,
+    features: &'a str,
+    writer: Option<Writer>,
+}
+
+impl<'a> Out<'a> {
+    fn new(path: &'a Path, features: &'a str) -> Self {
+        Self { path, features, writer: None }
+    }
+
+    fn write(&mut self, rows: &RecordBatch) -> Result<(), Failure> {
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            None => self.writer.insert(Writer::new(self.path, &rows.schema(), self.features)?),
+        };
+        writer.write(rows)
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        self.writer.ok_or_else(|| Failure::new("the spine has no rows"))?.finish()
+    }
 }
 
 /// A Parquet file that appears whole, by rename.
@@ -503,6 +621,11 @@ fn features_json(definitions: &Definitions) -> String {
 
 fn plan(views: Vec<View>) -> Result<Definitions, Failure> {
     Definitions::features(views).map_err(mistakes)
+}
+
+/// The features that came with the binary.
+pub fn standard() -> Result<Definitions, Failure> {
+    plan(read_views(None)?)
 }
 
 fn mistakes(mistakes: Vec<ViewError>) -> Failure {

@@ -3,6 +3,7 @@
 //! A file per subcommand. Errors are printed here, once.
 
 mod alerts;
+mod check;
 mod clickhouse;
 mod demo;
 mod features;
@@ -13,10 +14,12 @@ mod memory;
 mod merge;
 mod models;
 mod output;
+mod parts;
 mod quarantine;
 mod recompute;
 mod rules;
 mod run;
+mod scoring;
 mod simulate;
 mod sql;
 #[cfg(feature = "train")]
@@ -62,7 +65,7 @@ Exit codes:
   1  it could not be done; the message says why
   2  the command line, the configuration or a KPI file is wrong
   3  what was compared differs, or knows too much: `kpi recompute`, `alerts test`,
-     `alerts export --check`, `audit`";
+     `alerts export --check`, `audit`, `check skew`";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -94,6 +97,8 @@ enum Command {
     Drift(train::DriftArgs),
     /// List, compare, promote and roll back models
     Models(models::ModelsArgs),
+    /// Hold what was served against the stored facts
+    Check(check::CheckArgs),
     /// Heal facts and KPIs with what came too late
     Recompute(recompute::RecomputeArgs),
     /// List, show and put back records that were set aside
@@ -221,6 +226,7 @@ fn main() -> ExitCode {
                 .to_owned(),
         }),
         Command::Models(args) => models::models(&args),
+        Command::Check(args) => check::check(&args),
         Command::Recompute(args) => recompute::recompute(&args),
         Command::Quarantine(args) => quarantine::quarantine(&args),
         Command::Clickhouse(args) => clickhouse::clickhouse(&args),

@@ -46,6 +46,7 @@ pub fn merge(args: &MergeArgs) -> Result<(), Failure> {
         from_start: args.from_start,
         until_end: args.until_end,
         profile: false,
+        scores: None,
     };
     execute(job, Input::Log(log, Vec::new()), args.serve)
 }

@@ -49,6 +49,7 @@ pub fn recompute(args: &RecomputeArgs) -> Result<(), Failure> {
         from_start: false,
         until_end: false,
         profile: false,
+        scores: None,
     };
     let healed = heal(&job, &log, range, args.dry_run).map_err(Failure::from_error)?;
     output::print(text(&healed, args.dry_run))

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 use headsup_connectors::EventLog;
 use headsup_kpi::Share;
-use headsup_runtime::{ALERTS, Board, Input, Job, KPIS, PARTIALS, QUARANTINE, Report, Role};
+use headsup_runtime::{ALERTS, Board, Input, Job, KPIS, PARTIALS, QUARANTINE, Report, Role, SCORES};
 
 use crate::output::{Progress, thousands};
-use crate::{Failure, Place, kpis, rules};
+use crate::{Failure, Place, kpis, rules, scoring};
 
 /// The topics that the pipeline reads.
 pub const TOPICS: [&str; 2] = ["conversations", "orders"];
@@ -53,6 +53,9 @@ pub struct RunArgs {
     /// --kpis, if it is there
     #[arg(long, value_name = "FILE")]
     alerts: Option<PathBuf>,
+    /// Where models are, whose champions score customers [default: models in the data folder]
+    #[arg(long, value_name = "DIR")]
+    registry: Option<PathBuf>,
     /// Serve the page and /metrics even with --until-end, where they are off
     #[arg(long)]
     serve: bool,
@@ -84,6 +87,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         from_start: args.from_start,
         until_end: args.until_end,
         profile: args.profile,
+        scores: None,
     };
     let input = if args.input.is_empty() {
         let log = args.place.log()?;
@@ -97,6 +101,9 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     } else {
         Input::Files(args.input.clone())
     };
+    let registry = args.registry.clone().unwrap_or_else(|| args.place.data.join("models"));
+    let scores = scoring::scores(&registry, &job)?;
+    job.scores = scores.as_ref().map(|scores| scores.make());
     execute(job, input, args.serve)
 }
 
@@ -215,7 +222,7 @@ pub fn stop_on_signal() -> Result<Arc<AtomicBool>, Failure> {
 
 /// Makes the topics that are read and written, where they are missing.
 pub fn make_topics(log: &dyn EventLog, partitions: u32) -> Result<(), Failure> {
-    for topic in TOPICS.into_iter().chain([KPIS, ALERTS, QUARANTINE]) {
+    for topic in TOPICS.into_iter().chain([KPIS, ALERTS, SCORES, QUARANTINE]) {
         make_topic(log, topic, partitions)?;
     }
     Ok(())

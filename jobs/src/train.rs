@@ -56,7 +56,12 @@ impl ModelArgs {
             None => spec.population.clone(),
         };
         let label = Label { name: &spec.label, lead_ms: spec.lead_ms(), horizon_ms: spec.horizon_ms() };
-        let job = Job { views: self.views.as_deref(), population: Some(&population), label: Some(label) };
+        let job = Job {
+            views: self.views.as_deref(),
+            population: Some(&population),
+            label: Some(label),
+            parts: None,
+        };
         let asked = Asked::Every { every_ms: spec.every_ms(), from_ms: self.from, to_ms: self.to };
         job.write(&self.place.data, &asked, &file)?;
         Ok(file)
@@ -239,7 +244,7 @@ fn at_both(args: &AuditArgs, spec: &Spec, at_us: i64) -> Result<(Frame, Frame), 
     let file = args.of.place.data.join(format!("{}.audit.parquet", spec.name));
     let mut both = Vec::new();
     for known_until_us in [None, Some(at_us)] {
-        let job = Job { views: args.of.views.as_deref(), population: None, label: None };
+        let job = Job { views: args.of.views.as_deref(), population: None, label: None, parts: None };
         let asked = Asked::Every {
             every_ms: spec.every_ms(),
             from_ms: Some(at_us / 1_000),

@@ -44,6 +44,38 @@ pub struct Spec {
     pub gates: Gates,
     /// What contacting a customer costs, and what it brings if the model was right.
     pub profit: Profit,
+    /// When customers are scored in the stream; without it, never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scoring: Option<Scoring>,
+}
+
+/// When customers are scored in the stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scoring {
+    /// After these facts of theirs ([`Scoring::TRIGGERS`]).
+    pub on: Vec<String>,
+    /// And once a day, each at a minute of its own.
+    pub sweep: bool,
+    /// From this probability on, a score comes with reasons.
+    pub explain_from: f64,
+}
+
+impl Scoring {
+    /// What a customer can be scored after.
+    pub const TRIGGERS: [&str; 11] = [
+        "order.placed",
+        "order.paid",
+        "order.shipped",
+        "order.delivered",
+        "order.cancelled",
+        "order.return_requested",
+        "order.returned",
+        "order.refunded",
+        "order.reviewed",
+        "contact.ended",
+        "contact.rated",
+    ];
 }
 
 /// Folds, search, calibration.
@@ -155,8 +187,33 @@ impl Spec {
         }
     }
 
+    /// As a version's manifest has it.
+    ///
+    /// # Errors
+    /// It is none, or of another version of headsup.
+    pub fn of_manifest(name: &str, manifest: &serde_json::Value) -> Result<Self, SpecError> {
+        let mut spec = manifest.get("spec").cloned().unwrap_or_default();
+        if let Some(spec) = spec.as_object_mut() {
+            spec.remove("name");
+        }
+        let spec: Result<Self, _> = serde_json::from_value(spec);
+        spec.map(|spec| Self { name: name.to_owned(), ..spec })
+            .map_err(|error| SpecError::Value { file: "manifest.json".to_owned(), what: error.to_string() })
+    }
+
     fn mistake(&self) -> Option<String> {
         let training = &self.training;
+        if let Some(scoring) = &self.scoring {
+            if let Some(on) = scoring.on.iter().find(|on| !Scoring::TRIGGERS.contains(&on.as_str())) {
+                return Some(format!(
+                    "scoring.on: \"{on}\": expected some of {}",
+                    Scoring::TRIGGERS.join(", ")
+                ));
+            }
+            if !(0.0..=1.0).contains(&scoring.explain_from) {
+                return Some(format!("scoring.explain_from = {}: expected 0 to 1", scoring.explain_from));
+            }
+        }
         for (key, text) in [("lead", &self.lead), ("horizon", &self.horizon), ("every", &self.every)] {
             if duration_ms(text).is_none_or(|ms| ms < 0 || (ms == 0 && key != "lead")) {
                 return Some(format!("{key} = \"{text}\": expected a duration such as 7d or 12h"));

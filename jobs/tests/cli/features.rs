@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -56,6 +56,12 @@ fn read(path: &Path) -> RecordBatch {
 
 fn integers(rows: &RecordBatch, name: &str) -> Vec<Option<i64>> {
     rows.column_by_name(name).expect(name).as_primitive::<Int64Type>().iter().collect()
+}
+
+/// A folder `kpis` with one: all of them over weeks take longer than what is looked at here.
+pub fn one_kpi(folder: &Path) {
+    std::fs::create_dir(folder.join("kpis")).expect("made");
+    std::fs::write(folder.join("kpis/daily.sql"), include_str!("../oracle/kpi.sql")).expect("written");
 }
 
 #[test]
@@ -200,5 +206,55 @@ fn the_page_of_features_is_what_the_files_say() {
         page,
         committed.expect("a page"),
         "write it with headsup features list --markdown > docs/features.md"
+    );
+}
+
+#[test]
+fn in_parts_the_same_rows_come_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    ok(folder, &["simulate", "--customers", "300", "--days", "25", "--out", "e.jsonl"]);
+    one_kpi(folder);
+    ok(folder, &["run", "--input", "e.jsonl", "--until-end", "--kpis", "kpis"]);
+    let same = |args: &[&str]| {
+        let run = |parts: &str| {
+            let out = format!("{parts}.parquet");
+            let args = [&["features", "--parts", parts, "--out", &out], args].concat();
+            let (said, _) = ok(folder, &args);
+            (said.replace(&out, ""), read(&folder.join(out)))
+        };
+        let whole = run("1");
+        assert_eq!(run("7"), whole);
+        whole.1
+    };
+    let every = ["--every", "3d", "--label", "order_return", "--lead", "1d", "--horizon", "2d"];
+    let rows = same(&[every.as_slice(), &["--population", "orders_30d > 0"]].concat());
+    assert!(rows.num_rows() > 500, "{}", rows.num_rows());
+
+    // In the order of the spine, whatever that is; a customer who is not known, and one more than once.
+    let known = rows.column_by_name("customer_id").expect("customers").as_string_view();
+    let mut customers: Vec<&str> = known.iter().flatten().collect();
+    customers.reverse();
+    customers.push("nobody");
+    let as_of = rows.column_by_name("as_of").expect("times").as_primitive::<TimestampMicrosecondType>();
+    let mut times_us: Vec<i64> = as_of.values().iter().rev().map(|us| us + 1).collect();
+    times_us.push(DAY_US);
+    let numbers: Vec<i64> = (0..times_us.len() as i64).collect();
+    write(
+        &folder.join("spine.parquet"),
+        vec![
+            ("campaign", Arc::new(Int64Array::from(numbers.clone()))),
+            ("customer_id", texts(&customers)),
+            ("as_of", times(&times_us)),
+        ],
+    );
+    let rows = same(&["--spine", "spine.parquet"]);
+    assert_eq!(integers(&rows, "campaign"), numbers.into_iter().map(Some).collect::<Vec<_>>());
+
+    let left = std::fs::read_dir(folder).expect("a folder").flatten();
+    let left: Vec<_> = left.filter(|entry| entry.file_name().to_string_lossy().contains("part-")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert!(
+        fails(folder, &["features", "--parts", "0", "--every", "1d", "--out", "x"], 2).contains("--parts")
     );
 }

@@ -10,6 +10,8 @@ mod features;
 mod fluvio;
 mod prometheus;
 mod recompute;
+#[cfg(feature = "train")]
+mod scoring;
 #[cfg(feature = "fluvio")]
 mod shares;
 

@@ -4,8 +4,8 @@ use headsup_events::{EventBatch, Number, Text};
 
 use crate::facts::Rows;
 
-/// Appends an order event to table `orders`.
-pub fn append(events: &EventBatch, row: usize, rows: &mut Rows) {
+/// Appends an order event, whose turn is at `at_ms`, to table `orders`.
+pub fn append(events: &EventBatch, row: usize, at_ms: i64, rows: &mut Rows) {
     let kind = events.kind(row).name();
     rows.text(events.text(Text::Subject, row))
         .text(kind.strip_prefix("order.").unwrap_or(kind))
@@ -19,6 +19,6 @@ pub fn append(events: &EventBatch, row: usize, rows: &mut Rows) {
         .integer(events.number(Number::Score, row))
         .text(events.text(Text::Lines, row))
         .time(Some(events.time_ms(row)))
-        .time(Some(events.known_ms(row)))
+        .time(Some(events.known_ms(row).max(at_ms)))
         .end_row();
 }

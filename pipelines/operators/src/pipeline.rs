@@ -88,6 +88,12 @@ pub trait Windows: fmt::Debug + Send {
     /// How many times a fact came for windows that were all final.
     fn refused(&self) -> u64;
 
+    /// Whether it can begin anew where a checkpoint has nothing of it, and whether one that has can do without it. It
+    /// is the last then.
+    fn is_optional(&self) -> bool {
+        false
+    }
+
     /// The state, for a checkpoint.
     fn save(&self) -> Copied;
 
@@ -315,11 +321,13 @@ impl Pipeline {
             (saved, postcard::from_bytes(rest)?)
         };
         // Before format 3 there were none but KPIs, which come first.
-        let windows = if format < 3 { saved.windows.len() } else { self.windows.len() };
-        if saved.partitions.len() != self.partitions.len()
-            || saved.windows.len() != windows
-            || windows > self.windows.len()
-        {
+        let needed = self.windows.iter().filter(|windows| !windows.is_optional()).count();
+        let fits = if format < 3 {
+            saved.windows.len() <= self.windows.len()
+        } else {
+            (needed..=needed + 1).contains(&saved.windows.len())
+        };
+        if saved.partitions.len() != self.partitions.len() || !fits {
             return Err("a state of other partitions or KPIs".into());
         }
         if !saved.is_whole(&self.config.contacts, self.grid_ms, self.queue.is_some()) {
@@ -538,7 +546,7 @@ impl Pipeline {
                         self.contacts.paid(events, row, turn.at_ms, &mut self.facts);
                     }
                     if let Some(rows) = &mut self.orders {
-                        orders::append(events, row, rows);
+                        orders::append(events, row, turn.at_ms, rows);
                     }
                 }
             }

@@ -164,6 +164,7 @@ fn job(folder: &Path) -> Result<Job, Box<dyn Error>> {
         from_start: false,
         until_end: false,
         profile: false,
+        scores: None,
     })
 }
 

@@ -117,6 +117,7 @@ fn run(
         from_start: false,
         until_end: false,
         profile: false,
+        scores: None,
     };
     let input = Input::Log(log, vec!["conversations".to_owned()]);
     thread::spawn(move || headsup_runtime::run(job, input, &board, &stop).map(|_| ()))

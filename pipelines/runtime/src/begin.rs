@@ -9,7 +9,7 @@ use crate::board::Board;
 use crate::checkpoint::Checkpoint;
 use crate::core::{Core, Role};
 use crate::heal;
-use crate::publish::{ALERTS, KPIS, PARTIALS, Publisher, QUARANTINE};
+use crate::publish::{ALERTS, KPIS, PARTIALS, Publisher, QUARANTINE, SCORES};
 use crate::resume::{self, Snapshot, TABLES};
 use crate::run::{Job, RunError};
 use crate::write::{Write, Writer};
@@ -73,11 +73,22 @@ pub fn begin(
     }
     let claim = Arc::new(claim);
     let mut store = Store::open(disk.clone(), &job.data, tag.as_deref())?.guarded_by(claim.clone());
-    match &checkpoint {
-        Some(checkpoint) => store.resume(&TABLES, checkpoint.next_file, checkpoint.rows.clone())?,
-        None => store.clear(&TABLES)?,
-    }
-    let mut core = Core::new(job, partitions.len(), claim.generation(), resume::hash(&definitions));
+    let scores = job.scores.as_ref().filter(|_| job.role == Role::All);
+    let make = |goes_on| scores.map(|make| make(goes_on)).transpose().map_err(RunError::Scores);
+    let scores = match &checkpoint {
+        Some(checkpoint) => {
+            store.resume(&TABLES, checkpoint.next_file, checkpoint.rows.clone())?;
+            make(true)?
+        }
+        None => {
+            // What can fail does so before anything is gone.
+            let scores = make(false)?;
+            store.clear(&TABLES)?;
+            scores
+        }
+    };
+    let hash = resume::hash(&definitions);
+    let mut core = Core::new(job, partitions.len(), claim.generation(), hash, scores);
     if let Some(checkpoint) = &checkpoint {
         core.restore(&checkpoint.snapshot.state.0, checkpoint.format).map_err(|error| {
             CheckpointError::Damaged { path: path.unwrap_or_default(), problem: error.to_string() }
@@ -87,7 +98,7 @@ pub fn begin(
         core.look_ahead((0..partitions.len()).map(reader).collect::<Result<_, _>>()?)?;
     }
     let topics: &[&str] = match job.role {
-        Role::All => &[KPIS, ALERTS, QUARANTINE],
+        Role::All => &[KPIS, ALERTS, SCORES, QUARANTINE],
         Role::Share(_) => &[PARTIALS, QUARANTINE],
         Role::Merge => &[KPIS, ALERTS, QUARANTINE],
     };

@@ -37,6 +37,8 @@ pub struct State {
     pub quarantined: BTreeMap<&'static str, u64>,
     /// Facts given out, by table.
     pub facts: BTreeMap<&'static str, u64>,
+    /// Scores given out, by model and role.
+    pub scores: BTreeMap<(String, String), u64>,
     /// Sizes of the operators' states.
     pub sizes: Vec<(&'static str, usize)>,
     /// How long batches took, in seconds: count, sum, and counts up to each of

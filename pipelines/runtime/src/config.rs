@@ -27,6 +27,8 @@ pub struct Config {
     pub queue_tick_ms: i64,
     /// Contacts accepted longer ago than this count apart in it.
     pub queue_over_ms: i64,
+    /// Customers are scored at multiples of this, in event time.
+    pub scoring_tick_ms: i64,
     /// Whether agents' time is followed.
     pub agents: bool,
     /// What KPI files leave open.
@@ -93,12 +95,13 @@ impl Default for Config {
             contacts: ContactLimits::default(),
             follow: FollowLimits::default(),
             queue_tick_ms: 10_000,
+            scoring_tick_ms: 10_000,
             queue_over_ms: 120_000,
             agents: true,
             kpis: Settings::default(),
             log_url: String::new(),
             log_partitions: 4,
-            publish_topics: ["kpis", "alerts", "quarantine"].map(str::to_owned).to_vec(),
+            publish_topics: ["kpis", "alerts", "scores", "quarantine"].map(str::to_owned).to_vec(),
             store_tables: Table::ALL.to_vec(),
             store_flush_ms: 30_000,
             http_listen: "127.0.0.1:8787".to_owned(),
@@ -284,6 +287,16 @@ const KEYS: &[Key] = &[
         },
     },
     Key {
+        section: "scoring",
+        name: "tick",
+        default: "\"10s\"",
+        doc: "Customers are scored at multiples of this, in event time, where the registry has a champion. A shorter one sends scores sooner and costs more.",
+        set: |config, value| {
+            config.scoring_tick_ms = duration(value, 100)?;
+            Ok(())
+        },
+    },
+    Key {
         section: "calendar",
         name: "default",
         default: "\"UTC Mon-Sun 00:00-24:00\"",
@@ -355,10 +368,15 @@ const KEYS: &[Key] = &[
     Key {
         section: "log",
         name: "publish",
-        default: "[\"kpis\", \"alerts\", \"quarantine\"]",
-        doc: "Topics that a run over the log writes: every row of the KPIs with its revision, what becomes of alerts, and what was set aside. [] writes none.",
+        default: "[\"kpis\", \"alerts\", \"scores\", \"quarantine\"]",
+        doc: "Topics that a run over the log writes: every row of the KPIs with its revision, what becomes of alerts, scores of customers, and what was set aside. [] writes none.",
         set: |config, value| {
-            let known = [crate::publish::KPIS, crate::publish::ALERTS, crate::publish::QUARANTINE];
+            let known = [
+                crate::publish::KPIS,
+                crate::publish::ALERTS,
+                crate::publish::SCORES,
+                crate::publish::QUARANTINE,
+            ];
             let topics =
                 value.as_array().map(|list| list.iter().map(|topic| topic.as_str()).collect::<Vec<_>>());
             let known = |topic: &&str| known.contains(topic);
@@ -366,7 +384,11 @@ const KEYS: &[Key] = &[
                 Some(topics) if topics.iter().all(|topic| topic.as_ref().is_some_and(known)) => {
                     topics.into_iter().flatten().map(str::to_owned).collect()
                 }
-                _ => return Err("expected a list out of \"kpis\", \"alerts\", \"quarantine\"".to_owned()),
+                _ => {
+                    return Err(
+                        "expected a list out of \"kpis\", \"alerts\", \"scores\", \"quarantine\"".to_owned()
+                    );
+                }
             };
             Ok(())
         },

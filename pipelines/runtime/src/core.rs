@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use headsup_alerts::{Alert, Change, CopiedAlerts, Rule, Rules};
 use headsup_connectors::Reader;
 use headsup_events::{Chunk, Decoded, Decoder, Limits, Quarantined, Reason};
@@ -106,6 +107,8 @@ pub struct Produced {
     pub alerts: Vec<Change>,
     /// Facts, and rows of KPIs.
     pub output: Output,
+    /// Scores with the features that they are of.
+    pub scores: Vec<RecordBatch>,
     /// What a share says.
     pub says: Vec<ShareRecord>,
 }
@@ -113,8 +116,12 @@ pub struct Produced {
 impl Produced {
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
-        let Self { alerts, output, says } = self;
-        alerts.is_empty() && output.facts.is_empty() && output.rows.is_empty() && says.is_empty()
+        let Self { alerts, output, scores, says } = self;
+        alerts.is_empty()
+            && scores.is_empty()
+            && output.facts.is_empty()
+            && output.rows.is_empty()
+            && says.is_empty()
     }
 }
 
@@ -140,8 +147,14 @@ const PART_ROWS: usize = 1_024;
 
 impl Core {
     /// The run of a job that has seen nothing, over so many partitions. `generation` is that of
-    /// its tables, `definitions` a hash of what decides the result.
-    pub fn new(job: &Job, partitions: usize, generation: u64, definitions: u64) -> Self {
+    /// its tables, `definitions` a hash of what decides the result. `scores` is what scores customers.
+    pub fn new(
+        job: &Job,
+        partitions: usize,
+        generation: u64,
+        definitions: u64,
+        scores: Option<Box<dyn Windows>>,
+    ) -> Self {
         let Job { role, config, kpis, alerts: rules, profile, .. } = job;
         let profile = *profile;
         let pipeline = |windows| {
@@ -167,6 +180,7 @@ impl Core {
                 let mut all: Vec<Box<dyn Windows>> = kpis.iter().map(windows).collect();
                 // Without rows, so the others' places stay.
                 all.push(Box::new(alerting.details()));
+                all.extend(scores);
                 Kind::All(pipeline(all))
             }
             Role::Share(share) => {
@@ -261,6 +275,8 @@ impl Core {
     /// A KPI's expression that cannot be evaluated.
     pub fn advance(&mut self) -> Result<Produced, RunError> {
         let mut produced = self.produce().map_err(RunError::Kpi)?;
+        let is_score = |(place, _): &mut (usize, RecordBatch)| *place > self.kpis.len();
+        produced.scores = produced.output.rows.extract_if(.., is_score).map(|(_, rows)| rows).collect();
         let watermark_ms = self.watermark_ms();
         if let (Some((alerting, _)), Some(until_ms)) = (&mut self.alerting, watermark_ms) {
             produced.alerts = alerting.advance(&produced.output.rows, until_ms)?;
@@ -298,7 +314,7 @@ impl Core {
                     *done_ms = now_ms;
                     says.extend(now_ms.map(|ms| say(ShareSays::Done(ms))));
                 }
-                Ok(Produced { output, says, alerts: Vec::new() })
+                Ok(Produced { output, says, ..Produced::default() })
             }
         }
     }

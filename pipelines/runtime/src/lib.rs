@@ -29,11 +29,11 @@ pub use config::{ClickhouseConfig, Config, ConfigError};
 pub use heal::{HealError, Healed, Range, has_values, heal};
 pub use http::serve;
 pub use metrics::render;
-pub use publish::{ALERTS, KPIS, PARTIALS, QUARANTINE};
+pub use publish::{ALERTS, KPIS, PARTIALS, QUARANTINE, SCORE_COLUMNS, SCORES};
 pub use query::{recompute, recompute_from, register_rows, session};
 pub use resume::Snapshot;
 pub use rows::KpiRows;
-pub use run::{Input, Job, Report, RunError, run};
+pub use run::{Input, Job, MakeScores, Report, RunError, run};
 #[cfg(feature = "clickhouse")]
 pub use sink::server_options;
 pub use sink::{Sink, SinkError, SinkHealth};

@@ -77,6 +77,13 @@ pub fn render(state: &State) -> Result<String, prometheus::Error> {
     for (table, count) in &state.facts {
         facts.with_label_values(&[*table]).inc_by(*count);
     }
+    if !state.scores.is_empty() {
+        let scores =
+            counter("headsup_scores_total", "Scores of customers, by model and role.", &["model", "role"])?;
+        for ((model, role), count) in &state.scores {
+            scores.with_label_values(&[model.as_str(), role.as_str()]).inc_by(*count);
+        }
+    }
     for (kind, size) in &state.sizes {
         sizes.with_label_values(&[*kind]).set(*size as i64);
     }

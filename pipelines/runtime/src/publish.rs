@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use headsup_alerts::Change;
@@ -29,10 +29,27 @@ use crate::rows::KpiRows;
 pub const ALERTS: &str = "alerts";
 /// Rows of KPIs, as events.
 pub const KPIS: &str = "kpis";
+/// Scores of customers, as events.
+pub const SCORES: &str = "scores";
 /// Records that were set aside, as events.
 pub const QUARANTINE: &str = "quarantine";
 /// What shares say ([`ShareRecord`]).
 pub const PARTIALS: &str = "partials";
+
+/// The columns of a score.
+pub const SCORE_COLUMNS: [&str; 11] = [
+    "customer_id",
+    "at",
+    "model",
+    "role",
+    "version",
+    "trigger",
+    "probability",
+    "margin",
+    "percentile",
+    "reasons",
+    "features_hash",
+];
 
 /// The end of every partition of the topics.
 pub(crate) type Positions = BTreeMap<String, Vec<u64>>;
@@ -234,6 +251,42 @@ impl Publisher {
         for change in changes {
             let (id, event) = change.event(&self.source, self.generation);
             self.event(ALERTS, &change.alert.id, id, event);
+        }
+    }
+
+    /// Scores of customers, as events of type `score.updated`.
+    pub fn scores(&mut self, rows: &RecordBatch) {
+        if !self.has(SCORES) {
+            return;
+        }
+        let Ok(rows) = rows.project(&(0..SCORE_COLUMNS.len()).collect::<Vec<_>>()) else { return };
+        let times = rows.column(1).as_primitive::<TimestampMicrosecondType>();
+        let columns: Vec<Vec<Value>> = rows.columns().iter().map(values).collect();
+        for row in 0..rows.num_rows() {
+            let mut data = Map::new();
+            for (name, values) in SCORE_COLUMNS.into_iter().zip(&columns) {
+                let value = match (name, &values[row]) {
+                    ("at", _) => Value::from(format_rfc3339_ms(times.value(row).div_euclid(1_000))),
+                    ("reasons", Value::String(reasons)) => serde_json::from_str(reasons).unwrap_or_default(),
+                    (_, value) => value.clone(),
+                };
+                data.insert(name.to_owned(), value);
+            }
+            let text = |name: &str| data[name].as_str().unwrap_or_default().to_owned();
+            let (customer, time) = (text("customer_id"), text("at"));
+            // A customer has one score of a version at a time.
+            let (model, version) = (text("model"), text("version"));
+            let id = format!("{}-{model}-{version}-{}-{customer}", self.generation, times.value(row));
+            let event = json!({
+                "specversion": "1.0",
+                "id": id,
+                "source": self.source,
+                "type": "score.updated",
+                "subject": customer,
+                "time": time,
+                "data": data,
+            });
+            self.event(SCORES, &customer, id, event);
         }
     }
 

@@ -19,7 +19,7 @@ use headsup_operators::facts::Table;
 
 use crate::rows::read_as;
 
-/// A session over `data`: facts, `quarantine` and `alerts` by name, KPIs as `kpi.<name>`
+/// A session over `data`: facts, `quarantine`, `alerts`, `scores` and `served` by name, KPIs as `kpi.<name>`
 /// (the highest revision of each row) and `kpi_history.<name>` (all). Tables of
 /// `kpis` that have no rows yet are there and empty. `calendar` is for `business_ms`.
 ///
@@ -36,6 +36,9 @@ pub async fn session(data: &Path, kpis: &[Arc<Kpi>], calendar: &Arc<Calendar>) -
         register(&context, data, &folder, table.name(), Some(table.schema())).await?;
     }
     register(&context, data, "quarantine", "quarantine", None).await?;
+    for table in ["scores", "served"] {
+        register(&context, data, table, table, None).await?;
+    }
     let alerts = crate::alerting::rows(&[])?.schema();
     register(&context, data, "alerts", "alerts", Some(alerts)).await?;
     if let Some(catalog) = context.catalog("datafusion") {

@@ -23,7 +23,7 @@ use crate::rows::{self, KpiRows};
 use crate::run::{Job, RunError};
 
 /// The folders of tables that a run writes.
-pub(crate) const TABLES: [&str; 4] = ["facts", "kpi_history", "quarantine", "alerts"];
+pub(crate) const TABLES: [&str; 6] = ["facts", "kpi_history", "quarantine", "alerts", "scores", "served"];
 
 /// What the runner knows between two batches.
 #[derive(Debug)]
@@ -220,7 +220,17 @@ mod tests {
             let (role, data) = (Role::All, PathBuf::from("data"));
             let (from_start, until_end, profile) = (false, false, false);
             let alerts = headsup_alerts::Rules { rules: Vec::new(), shapes: Arc::new([]) };
-            definitions(&Job { role, config, kpis: Vec::new(), alerts, data, from_start, until_end, profile })
+            definitions(&Job {
+                role,
+                config,
+                kpis: Vec::new(),
+                alerts,
+                data,
+                from_start,
+                until_end,
+                profile,
+                scores: None,
+            })
         };
         let (one, other) = (of("fluvio://one:9003"), of("fluvio://other:9003"));
         assert!(changed(&one, &one).is_empty());

@@ -17,7 +17,7 @@ use headsup_connectors::{
     CheckpointError, ClaimError, Disk, EventLog, Lines, LogError, RealDisk, StoreError,
 };
 use headsup_kpi::Kpi;
-use headsup_operators::{Profile, WindowsError};
+use headsup_operators::{Profile, Windows, WindowsError};
 use headsup_stream::Accounting;
 
 use crate::begin::{Begun, begin};
@@ -61,7 +61,13 @@ pub struct Job {
     pub until_end: bool,
     /// Measure where the time goes.
     pub profile: bool,
+    /// Makes what scores customers, if anything does.
+    pub scores: Option<MakeScores>,
 }
+
+/// Makes what scores customers, from the stored facts if `true`: they are then those that the run goes on from. Its rows say the score in the columns that [`crate::SCORE_COLUMNS`] names; features
+/// follow.
+pub type MakeScores = Arc<dyn Fn(bool) -> Result<Box<dyn Windows>, WindowsError> + Send + Sync>;
 
 impl Job {
     /// Whether the run writes to this topic of the log.
@@ -175,6 +181,9 @@ pub enum RunError {
     /// Evaluating a KPI.
     #[error("cannot evaluate the KPIs")]
     Kpi(#[source] WindowsError),
+    /// Taking up models and what is known of customers.
+    #[error("cannot score customers")]
+    Scores(#[source] WindowsError),
     /// A thread panicked; its message is on standard error.
     #[error("the {0} thread has stopped unexpectedly")]
     Thread(&'static str),

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow::error::ArrowError;
 use crossbeam_channel::{Receiver, TryRecvError};
 use headsup_connectors::{Checkpoints, Claim, Store, StoreError};
 use headsup_events::Quarantined;
@@ -16,7 +19,7 @@ use crate::alerting;
 use crate::board::Board;
 use crate::checkpoint::{Checkpoint, FORMAT};
 use crate::core::Produced;
-use crate::publish::Publisher;
+use crate::publish::{Publisher, SCORE_COLUMNS};
 use crate::resume::Snapshot;
 use crate::rows::{self, KpiRows};
 use crate::run::RunError;
@@ -156,7 +159,7 @@ impl Writer {
     }
 
     fn produced(&mut self, produced: Produced) -> Result<(), RunError> {
-        let Produced { output: Output { facts, rows }, says, alerts } = produced;
+        let Produced { output: Output { facts, rows }, scores, says, alerts } = produced;
         let of_kpi = |(place, rows): (usize, RecordBatch)| {
             let kpi = &self.kpis[place];
             let rows = KpiRows::of(kpi, rows);
@@ -177,7 +180,32 @@ impl Writer {
             self.store.append("alerts", "at", &rows)?;
             self.board.update(|state| alerts.iter().for_each(|change| state.alerts.take(change)));
         }
+        for rows in &scores {
+            self.scores(rows)?;
+        }
         Ok(self.store(&facts, &rows)?)
+    }
+
+    /// Stores scores, and apart from them the features that were served.
+    fn scores(&mut self, rows: &RecordBatch) -> Result<(), RunError> {
+        if let Some(publisher) = &mut self.publisher {
+            publisher.scores(rows);
+        }
+        let unfit = |error: ArrowError| RunError::State("write", error.into());
+        let width = SCORE_COLUMNS.len();
+        let score: Vec<usize> = (0..width).collect();
+        // Customer, time, model, role and version are of both.
+        let served: Vec<usize> = (0..5).chain(width..rows.num_columns()).collect();
+        self.store.append("scores", "at", &rows.project(&score).map_err(unfit)?)?;
+        self.store.append("served", "at", &rows.project(&served).map_err(unfit)?)?;
+        let columns = [2, 3].map(|column| rows.column(column).as_string::<i32>());
+        self.board.update(|state| {
+            for row in 0..rows.num_rows() {
+                let [model, role] = columns.map(|column| column.value(row).to_owned());
+                *state.scores.entry((model, role)).or_default() += 1;
+            }
+        });
+        Ok(())
     }
 
     fn store(&mut self, facts: &[(Table, RecordBatch)], rows: &[(usize, KpiRows)]) -> Result<(), StoreError> {

@@ -91,6 +91,7 @@ fn job(role: Role, kpis: &[Arc<Kpi>]) -> Job {
         from_start: false,
         until_end: true,
         profile: false,
+        scores: None,
     }
 }
 

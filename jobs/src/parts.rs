@@ -1,0 +1,171 @@
+//! Facts of a part of the customers at a time, for what does not fit into memory at once.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray};
+use arrow::compute::{cast, interleave_record_batch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use headsup_connectors::store;
+use headsup_features::Definitions;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::Failure;
+
+/// Some of the customers, by a hash.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    pub which: u32,
+    pub of: u32,
+}
+
+impl Part {
+    pub fn has(self, customer: &str) -> bool {
+        self.of == 1 || xxh3_64(customer.as_bytes()) % u64::from(self.of) == u64::from(self.which)
+    }
+}
+
+/// Bytes of facts that are in memory at once, if nothing else is asked for.
+const BYTES_MAX: u64 = 3 << 30;
+
+/// How many parts keep what definitions store of the facts below [`BYTES_MAX`].
+pub fn parts(data: &Path, definitions: &Definitions, label: Option<&Definitions>) -> Result<u32, Failure> {
+    let mut tables = definitions.tables();
+    tables.extend(label.iter().flat_map(|label| label.tables()));
+    tables.sort_unstable();
+    tables.dedup();
+    let mut bytes = 0;
+    for table in tables {
+        let of = definitions.bytes_of(table) + label.map_or(0, |label| label.bytes_of(table));
+        for file in store::table_files(&data.join("facts"), table.name()).map_err(Failure::from_error)? {
+            bytes += of * reader(&file)?.metadata().file_metadata().num_rows().unsigned_abs();
+        }
+    }
+    Ok(u32::try_from(bytes.div_ceil(BYTES_MAX)).unwrap_or(u32::MAX).max(1))
+}
+
+fn reader(file: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, Failure> {
+    let cannot =
+        |error: &dyn std::fmt::Display| Failure::new(format!("cannot read {}: {error}", file.display()));
+    let opened = File::open(file).map_err(|error| cannot(&error))?;
+    ParquetRecordBatchReaderBuilder::try_new(opened).map_err(|error| cannot(&error))
+}
+
+/// A file for each part, beside the result; removed in the end.
+pub struct Parts(pub Vec<PathBuf>);
+
+impl Parts {
+    pub fn new(out: &Path, parts: u32) -> Self {
+        let name = |part| {
+            let mut name = out.as_os_str().to_owned();
+            name.push(format!(".part-{part}"));
+            PathBuf::from(name)
+        };
+        Self((0..parts).map(name).collect())
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        for file in &self.0 {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+const PLACE: &str = " place";
+
+/// Rows with their places, as they are in the file of a part.
+pub fn with_place(places: Int64Array, rows: &RecordBatch) -> Result<RecordBatch, Failure> {
+    let mut fields = vec![Arc::new(Field::new(PLACE, DataType::Int64, false))];
+    fields.extend(rows.schema().fields().iter().cloned());
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(places)];
+    columns.extend(rows.columns().iter().cloned());
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(Failure::from_error)
+}
+
+/// Rows of a part that are read together.
+const READ: usize = 4 * 1024;
+/// Rows that are given out together.
+const BATCH: usize = 16 * 1024;
+
+/// A part's file, and its next row.
+struct Source {
+    reader: ParquetRecordBatchReader,
+    batch: RecordBatch,
+    customers: StringViewArray,
+    row: usize,
+}
+
+impl Source {
+    /// Goes on to the next batch; `false` if there is none.
+    fn read(&mut self) -> Result<bool, Failure> {
+        let Some(batch) = self.reader.next() else { return Ok(false) };
+        self.batch = batch.map_err(Failure::from_error)?;
+        let customers = self.batch.column_by_name("customer_id");
+        let customers = customers.ok_or_else(|| Failure::new("a part has lost its customers"))?;
+        let customers = cast(customers, &DataType::Utf8View).map_err(Failure::from_error)?;
+        self.customers = customers.as_string_view().clone();
+        self.row = 0;
+        Ok(true)
+    }
+
+    /// The order of its next row.
+    fn head(&self) -> (i64, Box<str>) {
+        let place = self.batch.column(0).as_primitive::<Int64Type>().value(self.row);
+        (place, self.customers.value(self.row).into())
+    }
+}
+
+/// Gives `take` the rows of all parts in the order of their places.
+pub fn merge(
+    files: &[PathBuf],
+    mut take: impl FnMut(RecordBatch) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut sources = Vec::new();
+    for file in files.iter().filter(|file| file.exists()) {
+        let reader = reader(file)?.with_batch_size(READ).build().map_err(Failure::from_error)?;
+        let batch = RecordBatch::new_empty(Arc::new(Schema::empty()));
+        let customers = StringViewArray::new_null(0);
+        let mut source = Source { reader, batch, customers, row: 0 };
+        if source.read()? {
+            sources.push(source);
+        }
+    }
+    let mut heap: BinaryHeap<_> =
+        sources.iter().enumerate().map(|(which, source)| Reverse((source.head(), which))).collect();
+    // The batches that `rows` names, and which of them is the current one of each source.
+    let mut batches: Vec<RecordBatch> = sources.iter().map(|source| source.batch.clone()).collect();
+    let mut current: Vec<usize> = (0..sources.len()).collect();
+    let mut rows: Vec<(usize, usize)> = Vec::new();
+    while let Some(Reverse((_, which))) = heap.pop() {
+        let source = &mut sources[which];
+        rows.push((current[which], source.row));
+        source.row += 1;
+        let more = source.row < source.batch.num_rows() || {
+            let more = source.read()?;
+            if more {
+                current[which] = batches.len();
+                batches.push(source.batch.clone());
+            }
+            more
+        };
+        if more {
+            heap.push(Reverse((source.head(), which)));
+        }
+        if rows.len() == BATCH || heap.is_empty() {
+            let all: Vec<&RecordBatch> = batches.iter().collect();
+            let mut merged = interleave_record_batch(&all, &rows).map_err(Failure::from_error)?;
+            merged.remove_column(0);
+            take(merged)?;
+            rows.clear();
+            batches = sources.iter().map(|source| source.batch.clone()).collect();
+            current = (0..sources.len()).collect();
+        }
+    }
+    Ok(())
+}
