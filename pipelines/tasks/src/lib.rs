@@ -1,1 +1,3 @@
 //! Proactive service: who is contacted, the life of a task, and whether it helped.
+
+pub mod power;
