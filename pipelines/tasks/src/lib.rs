@@ -1,3 +1,6 @@
 //! Proactive service: who is contacted, the life of a task, and whether it helped.
 
+pub mod lift;
 pub mod power;
+pub mod proportions;
+pub mod qini;

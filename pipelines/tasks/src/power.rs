@@ -8,6 +8,10 @@
 //!
 //! Sizes are rounded to the nearest whole customer, as in most tables: at most half a customer is
 //! missing from an arm, which costs less than the formula's own error.
+//!
+//! With arms of one size the power of the test in [`crate::lift`] is as planned. With a control share
+//! of 10 % it is higher: its pooled variance is mostly that of the treated, who have fewer outcomes.
+//! For a base rate of 10 % and a cut of 18 %, 83.6 % where 80 % was planned.
 
 use serde::{Deserialize, Serialize};
 
@@ -181,6 +185,7 @@ fn ratio(r: f64, [above, below]: &[[f64; 8]; 2]) -> f64 {
     at(above) / at(below)
 }
 
+#[allow(clippy::excessive_precision, reason = "as published")]
 const CENTRE: [[f64; 8]; 2] = [
     [
         2509.0809287301226727,
@@ -203,6 +208,7 @@ const CENTRE: [[f64; 8]; 2] = [
         1.0,
     ],
 ];
+#[allow(clippy::excessive_precision, reason = "as published")]
 const MIDDLE: [[f64; 8]; 2] = [
     [
         7.7454501427834140764e-4,
@@ -225,6 +231,7 @@ const MIDDLE: [[f64; 8]; 2] = [
         1.0,
     ],
 ];
+#[allow(clippy::excessive_precision, reason = "as published")]
 const TAIL: [[f64; 8]; 2] = [
     [
         2.01033439929228813265e-7,
