@@ -4,3 +4,5 @@ pub mod lift;
 pub mod power;
 pub mod proportions;
 pub mod qini;
+
+pub use lift::{Lift, Unit};

@@ -345,7 +345,10 @@ fn reach(plan: &Plan, sizes: Sizes, control: Count) -> Result<Option<Reach>, pow
 fn missing(design: &Design, needed: Sizes, sizes: Sizes, control_share: f64) -> Result<u64, power::Error> {
     let enough = |more: u64| {
         let control = (more as f64 * control_share).round() as u64;
-        let grown = Sizes { treated: sizes.treated + more - control, control: sizes.control + control };
+        let grown = Sizes {
+            treated: sizes.treated.saturating_add(more.saturating_sub(control)),
+            control: sizes.control.saturating_add(control),
+        };
         let as_planned = grown.treated >= needed.treated && grown.control >= needed.control;
         let found = power::power(design.base_rate, design.relative_cut, design.alpha, grown)?;
         Ok::<bool, power::Error>(as_planned || found >= design.power)
@@ -455,14 +458,12 @@ impl fmt::Display for Lift {
             }
         }
         if let Some(reach) = &self.reach {
-            let cut = reach.detectable_cut.map_or("no effect".to_owned(), |cut| format!("−{}", percent(cut)));
-            writeln!(
-                f,
-                "power          {} for the planned −{}; {cut} is found with {}",
-                percent(reach.power),
-                percent(self.plan.relative_cut),
-                percent(self.plan.power)
-            )?;
+            let (planned, asked) = (percent(self.plan.relative_cut), percent(self.plan.power));
+            write!(f, "power          {} for the planned cut of {planned}; ", percent(reach.power))?;
+            match reach.detectable_cut {
+                Some(cut) => writeln!(f, "{asked} for one of {}", percent(cut))?,
+                None => writeln!(f, "{asked} for none")?,
+            }
             if reach.more > 0 {
                 write!(f, "still to come  {} of {} customers", reach.more, reach.needed.total())?;
                 match reach.days {
@@ -493,7 +494,7 @@ impl Lift {
             )?,
             Verdict::NotShown => writeln!(
                 f,
-                "Not shown yet: chance alone would explain the difference. That is no proof that there is no effect."
+                "Not shown yet: chance alone could explain the difference. That is no proof that there is no effect."
             )?,
             Verdict::None { why } => writeln!(f, "No verdict: {why}.")?,
         }
@@ -577,6 +578,20 @@ mod tests {
         assert!(small.early && reach.power < 0.2);
         assert!(reach.more.abs_diff(21_446 + 2_383 - 2_400) <= 10, "{reach:?}");
         assert_eq!(reach.days, Some(reach.more.div_ceil(200) + 14));
+        let text = small.to_string();
+        eprintln!("{text}");
+        assert!(text.contains("Not shown yet") && text.contains("The planned size is not reached"));
+        assert!(text.contains(&format!("still to come  {} of 23829 customers, ", reach.more)));
+        // So many more, and it is enough; with one less it is not.
+        let grown = |more: usize| {
+            let control = (more as f64 * 0.1).round() as usize;
+            let seen = (2_160 + more - control, 240 + control);
+            let plan = Plan { base_rate: Some(0.1), ..PLAN };
+            let all: Vec<Unit> = units(true, seen.0, 0).chain(units(false, seen.1, 0)).collect();
+            lift(&all, &plan).unwrap().reach.unwrap().more
+        };
+        let more = reach.more as usize;
+        assert!(grown(more) == 0 && grown(more - 1) > 0, "{} {}", grown(more), grown(more - 1));
     }
 
     /// A ninth fewer controls than planned: `scipy.stats.chisquare([21600, 2100], [21330, 2370])` gives
@@ -705,14 +720,16 @@ mod tests {
     const EQUAL: Sizes = Sizes { treated: 4_004, control: 4_004 };
     const TENTH: Sizes = Sizes { treated: 21_446, control: 2_383 };
 
-    /// Of 500 replays, 95 % have a standard error of 1.0 % and 80 % one of 1.8 %.
+    /// Of 500 replays, 95 % have a standard error of 1.0 % and 80 % one of 1.8 %. What is expected is
+    /// computed without replays in `proportions::tests::coverage_and_power_are_exact`; power at a
+    /// control share of 10 % is above the plan's, see [`power`].
     #[test]
     fn intervals_cover_the_truth_and_power_is_as_planned() {
-        for (sizes, seed) in [(EQUAL, 1), (TENTH, 2)] {
+        for (sizes, power, seed) in [(EQUAL, 0.8, 1), (TENTH, 0.836, 2)] {
             let found = replay(500, sizes, [0.1, 0.082], seed);
             assert!((found.covered - 0.95).abs() <= 0.02, "{}", found.covered);
             assert!((found.ratio_covered - 0.95).abs() <= 0.02, "{}", found.ratio_covered);
-            assert!((found.verdicts - 0.8).abs() <= 0.05, "{}", found.verdicts);
+            assert!((found.verdicts - power).abs() <= 0.05, "{}", found.verdicts);
             assert!(found.refused <= 0.01, "{}", found.refused);
         }
     }
@@ -741,6 +758,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn any_plan_gives_a_result(
+            all in prop::collection::vec(any_unit(), 0..50),
+            [control_share, relative_cut, rate] in [-12.0..-0.001, -12.0..0.0, -12.0..-0.001_f64],
+        ) {
+            let [control_share, relative_cut, rate] = [control_share, relative_cut, rate].map(libm::exp10);
+            let plan = Plan { control_share, relative_cut, base_rate: Some(rate), ..PLAN };
+            let found = lift(&all, &plan);
+            prop_assert!(found.is_ok(), "{:?}", found);
+        }
+
         #[test]
         fn any_units_give_a_result_in_words(all in prop::collection::vec(any_unit(), 0..300), control_share in 0.01..0.99) {
             let found = lift(&all, &Plan { control_share, ..PLAN }).unwrap();
