@@ -10,6 +10,7 @@ mod features;
 mod import;
 mod kpi;
 mod kpis;
+mod lift;
 mod memory;
 mod merge;
 mod models;
@@ -97,6 +98,8 @@ enum Command {
     Drift(train::DriftArgs),
     /// List, compare, promote and roll back models
     Models(models::ModelsArgs),
+    /// Whether a campaign helped, and how many customers it takes to know
+    Lift(lift::LiftArgs),
     /// Hold what was served against the stored facts
     Check(check::CheckArgs),
     /// Heal facts and KPIs with what came too late
@@ -226,6 +229,7 @@ fn main() -> ExitCode {
                 .to_owned(),
         }),
         Command::Models(args) => models::models(&args),
+        Command::Lift(args) => lift::lift(&args),
         Command::Check(args) => check::check(&args),
         Command::Recompute(args) => recompute::recompute(&args),
         Command::Quarantine(args) => quarantine::quarantine(&args),

@@ -79,7 +79,7 @@ pub fn tokio_runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// The message without the planner's layers.
-fn explain(error: &datafusion::error::DataFusionError) -> String {
+pub fn explain(error: &datafusion::error::DataFusionError) -> String {
     error.strip_backtrace().trim_start_matches("Error during planning: ").to_owned()
 }
 

@@ -8,6 +8,7 @@ mod checkpoints;
 mod clickhouse;
 mod features;
 mod fluvio;
+mod lift;
 mod prometheus;
 mod recompute;
 #[cfg(feature = "train")]
