@@ -41,6 +41,8 @@ pub struct History {
     pub(crate) bases: Vec<Base>,
     pub(crate) placements: Placements,
     pub(crate) skus: Skus,
+    /// What was bought of skus has been counted elsewhere.
+    counted: bool,
 }
 
 /// No row.
@@ -111,7 +113,14 @@ impl History {
             customers: HashMap::new(),
             placements: Placements::default(),
             skus: Skus::default(),
+            counted: false,
         }
+    }
+
+    /// Without customers, for facts of some of those that `self` has taken in all of: what was bought of a sku by all
+    /// is known.
+    pub fn for_some(&self) -> Self {
+        Self { skus: self.skus.clone(), counted: true, ..Self::new(self.definitions.clone()) }
     }
 
     /// The number of customers.
@@ -141,7 +150,9 @@ impl History {
                     Some(lines) => lines.clone(),
                     None => {
                         let exploded = crate::tables::lines(facts)?;
-                        self.count_skus(&exploded);
+                        if !self.counted {
+                            self.count_skus(&exploded);
+                        }
                         lines.insert(exploded).clone()
                     }
                 }

@@ -7,7 +7,7 @@ const DAY_US: i64 = 86_400_000_000;
 
 /// Running totals by sku, with the granularity of UTC days: what became known in the course of a day
 /// counts from the next day on, so that the order within a day does not matter.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Skus {
     by_sku: HashMap<u64, Vec<Total>>,
 }

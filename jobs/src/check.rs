@@ -12,7 +12,6 @@ use headsup_features::{History, Side};
 
 use crate::features;
 use crate::output::{self, Progress, thousands};
-use crate::parts::Part;
 use crate::{Failure, Place};
 
 #[derive(Debug, Args)]
@@ -46,7 +45,7 @@ struct Differs {
 fn skew(place: &Place) -> Result<(), Failure> {
     let definitions = Arc::new(features::standard()?);
     let mut history = History::new(definitions.clone());
-    features::load(&place.data, &mut history, None, None, Part { which: 0, of: 1 })?;
+    features::load(&place.data, &mut history, None, None)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut progress = Progress::new("served rows", 0);
     let (mut rows, mut differs): (u64, Vec<Differs>) = (0, Vec::new());

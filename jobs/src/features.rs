@@ -16,7 +16,7 @@ use headsup_connectors::store;
 use headsup_events::format_rfc3339_ms;
 use headsup_features::{Definitions, History, Past, Population, Side, View, ViewError};
 use headsup_kpi::sql::did_you_mean;
-use headsup_operators::facts::Kind;
+use headsup_operators::facts::{Kind, Table};
 use headsup_stream::parse_duration_ms;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -71,8 +71,8 @@ pub struct FeaturesArgs {
     /// Where the rows are written (Parquet)
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Read the facts so many times, each time those of a part of the customers, to take less memory; the rows are
-    /// the same [default: as many as keep facts below 3 GiB]
+    /// Divide the facts into so many parts of the customers, and take one after the other, which needs less memory and
+    /// room beside --out; the rows are the same [default: as many as keep facts below 3 GiB]
     #[arg(long, value_name = "N")]
     parts: Option<NonZeroU32>,
 }
@@ -193,7 +193,7 @@ pub struct Job<'a> {
     /// A condition on features and the spine's columns.
     pub population: Option<&'a str>,
     pub label: Option<Label<'a>>,
-    /// How often the facts are read; as often as memory asks for if it is not said.
+    /// How many parts of the customers are taken one after the other; as many as memory asks for if it is not said.
     pub parts: Option<NonZeroU32>,
 }
 
@@ -234,30 +234,32 @@ impl Job<'_> {
         let mut written = Written { features: definitions.columns().len(), ..Written::default() };
         let mut progress = Progress::new("features", 0);
         if parts == 1 {
+            let mut history = History::new(definitions);
+            let mut future = label.map(History::new);
+            let span = load(data, &mut history, future.as_mut(), known_us)?;
+            known_in(span, data)?;
             let mut writer = Out::new(out, &features);
             let part = Part { which: 0, of: 1 };
-            self.part(
-                data,
-                asked,
-                part,
-                (&definitions, label.as_ref(), known_us),
-                &mut written,
-                &mut progress,
-                |_, rows| writer.write(&rows),
-            )?;
+            self.part(asked, part, (history, future, span), &mut written, &mut progress, |_, rows| {
+                writer.write(&rows)
+            })?;
             progress.done();
             writer.finish()?;
             return Ok(written);
         }
-        let files = Parts::new(out, parts);
-        for (which, file) in files.0.iter().enumerate() {
-            let mut writer = Out::new(file, &features);
-            let part = Part { which: which as u32, of: parts };
+        let split = Parts::split(data, out, parts, &definitions, label.as_deref(), known_us)?;
+        known_in(split.span, data)?;
+        for which in 0..parts {
+            let mut history = split.all.for_some();
+            let mut future = label.clone().map(History::new);
+            load(&split.facts(which), &mut history, future.as_mut(), None)?;
+            let rows = split.rows(which);
+            let mut writer = Out::new(&rows, &features);
+            let part = Part { which, of: parts };
             self.part(
-                data,
                 asked,
                 part,
-                (&definitions, label.as_ref(), known_us),
+                (history, future, split.span),
                 &mut written,
                 &mut progress,
                 |places, rows| writer.write(&with_place(places, &rows)?),
@@ -268,36 +270,26 @@ impl Job<'_> {
         }
         progress.done();
         let mut writer = Out::new(out, &features);
-        parts::merge(&files.0, |rows| writer.write(&rows))?;
+        split.merge(|rows| writer.write(&rows))?;
         writer.finish()?;
         Ok(written)
     }
 
-    /// Gives `take` the rows of a part of the customers, each with its place among all.
-    #[expect(clippy::too_many_arguments, reason = "it is the loop of the one above")]
+    /// Gives `take` the rows of a part of the customers, whose facts are given, each with its place among all.
     fn part(
         &self,
-        data: &Path,
         asked: &Asked,
         part: Part,
-        (definitions, label, known_us): (&Arc<Definitions>, Option<&Arc<Definitions>>, Option<i64>),
+        (history, future, span): (History, Option<History>, (i64, i64)),
         written: &mut Written,
         progress: &mut Progress,
         mut take: impl FnMut(Int64Array, RecordBatch) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let mut history = History::new(definitions.clone());
-        let mut future = label.map(|label| History::new(label.clone()));
-        let (first_us, last_us) = load(data, &mut history, future.as_mut(), known_us, part)?;
-        if first_us > last_us {
-            return Err(Failure::new(format!(
-                "there are no facts of customers in {}; headsup run computes them from the log",
-                data.display()
-            )));
-        }
+        let (_, last_us) = span;
         written.last_us = last_us;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let mut population: Option<Population> = None;
-        for batch in spine(asked, &history, part, (first_us, last_us))? {
+        for batch in spine(asked, &history, part, span)? {
             let Spine { rows, customers, as_of_us, places } = batch?;
             progress.at(written.rows + written.left_out, 0);
             let values =
@@ -370,22 +362,52 @@ fn beside(left: &RecordBatch, right: &RecordBatch) -> Result<RecordBatch, Failur
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(Failure::from_error)
 }
 
-/// Takes in the stored facts of a part of the customers; answers when something of any customer was known first, and
-/// when anything was last, in µs.
+/// That anything is known.
+fn known_in((first_us, last_us): (i64, i64), data: &Path) -> Result<(), Failure> {
+    if first_us <= last_us {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "there are no facts of customers in {}; headsup run computes them from the log",
+        data.display()
+    )))
+}
+
+/// Takes in the stored facts; answers when something was known first, and when last, in µs.
 pub fn load(
     data: &Path,
     history: &mut History,
     mut future: Option<&mut History>,
     known_us: Option<i64>,
-    part: Part,
+) -> Result<(i64, i64), Failure> {
+    let tables = parts::tables(history, future.as_deref());
+    let span = read_facts(data, &tables, known_us, |table, batch| {
+        if history.tables().contains(&table) {
+            history.append(table, batch, |_| true).map_err(Failure::from_error)?;
+        }
+        if let Some(future) = future.as_mut().filter(|future| future.tables().contains(&table)) {
+            future.append(table, batch, |_| true).map_err(Failure::from_error)?;
+        }
+        Ok(())
+    })?;
+    history.sort();
+    if let Some(future) = future {
+        future.sort();
+    }
+    Ok(span)
+}
+
+/// Gives `take` the stored facts that were known at a time in µs, if one is said; answers when something was known first,
+/// and when last.
+pub fn read_facts(
+    data: &Path,
+    tables: &[Table],
+    known_us: Option<i64>,
+    mut take: impl FnMut(Table, &RecordBatch) -> Result<(), Failure>,
 ) -> Result<(i64, i64), Failure> {
     let mut progress = Progress::new("facts", 0);
     let (mut rows, mut first_us, mut last_us) = (0, i64::MAX, i64::MIN);
-    let mut tables = history.tables();
-    tables.extend(future.iter().flat_map(|future| future.tables()));
-    tables.sort_unstable();
-    tables.dedup();
-    for table in tables {
+    for &table in tables {
         let files = store::read_table(&data.join("facts"), table.name()).map_err(Failure::from_error)?;
         for batch in files {
             let mut batch = batch.map_err(Failure::from_error)?;
@@ -402,17 +424,10 @@ pub fn load(
                 last_us = last_us.max(arrow::compute::max(known).unwrap_or(i64::MIN));
                 first_us = first_us.min(arrow::compute::min(known).unwrap_or(i64::MAX));
             }
-            history.append(table, &batch, |name| part.has(name)).map_err(Failure::from_error)?;
-            if let Some(future) = future.as_mut().filter(|future| future.tables().contains(&table)) {
-                future.append(table, &batch, |name| part.has(name)).map_err(Failure::from_error)?;
-            }
+            take(table, &batch)?;
         }
     }
     progress.done();
-    history.sort();
-    if let Some(future) = future {
-        future.sort();
-    }
     Ok((first_us, last_us))
 }
 

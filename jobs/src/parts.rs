@@ -6,15 +6,19 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray};
-use arrow::compute::{cast, interleave_record_batch};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray, UInt32Array};
+use arrow::compute::{cast, interleave_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use headsup_connectors::store;
-use headsup_features::Definitions;
+use headsup_features::{Definitions, History};
+use headsup_operators::facts::Table;
+use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::Failure;
+use crate::{Failure, features};
 
 /// Some of the customers, by a hash.
 #[derive(Debug, Clone, Copy)]
@@ -25,12 +29,19 @@ pub struct Part {
 
 impl Part {
     pub fn has(self, customer: &str) -> bool {
-        self.of == 1 || xxh3_64(customer.as_bytes()) % u64::from(self.of) == u64::from(self.which)
+        self.of == 1 || Self::place(customer, self.of) == self.which
+    }
+
+    /// The part of so many that a customer is in.
+    fn place(customer: &str, of: u32) -> u32 {
+        (xxh3_64(customer.as_bytes()) % u64::from(of)) as u32
     }
 }
 
 /// Bytes of facts that are in memory at once, if nothing else is asked for.
 const BYTES_MAX: u64 = 3 << 30;
+/// Facts of a part that wait for being written.
+const GROUP_ROWS: usize = 64 * 1024;
 
 /// How many parts keep what definitions store of the facts below [`BYTES_MAX`].
 pub fn parts(data: &Path, definitions: &Definitions, label: Option<&Definitions>) -> Result<u32, Failure> {
@@ -55,25 +66,118 @@ fn reader(file: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, Failure>
     ParquetRecordBatchReaderBuilder::try_new(opened).map_err(|error| cannot(&error))
 }
 
-/// A file for each part, beside the result; removed in the end.
-pub struct Parts(pub Vec<PathBuf>);
+/// The tables that definitions read.
+pub fn tables(history: &History, future: Option<&History>) -> Vec<Table> {
+    let mut tables = history.tables();
+    tables.extend(future.iter().flat_map(|future| future.tables()));
+    tables.sort_unstable();
+    tables.dedup();
+    tables
+}
+
+/// Facts by part of the customers in a folder beside the result, which is removed in the end; and the rows of each part.
+pub struct Parts {
+    folder: PathBuf,
+    of: u32,
+    /// Has taken in all facts, of no customer.
+    pub all: History,
+    /// When something was known first, and when last, in µs.
+    pub span: (i64, i64),
+}
 
 impl Parts {
-    pub fn new(out: &Path, parts: u32) -> Self {
-        let name = |part| {
-            let mut name = out.as_os_str().to_owned();
-            name.push(format!(".part-{part}"));
-            PathBuf::from(name)
-        };
-        Self((0..parts).map(name).collect())
+    /// Divides the stored facts that were known at a time in µs, if one is said.
+    pub fn split(
+        data: &Path,
+        out: &Path,
+        of: u32,
+        definitions: &Arc<Definitions>,
+        label: Option<&Definitions>,
+        known_us: Option<i64>,
+    ) -> Result<Self, Failure> {
+        let mut folder = out.as_os_str().to_owned();
+        folder.push(".parts");
+        let all = History::new(definitions.clone());
+        let mut parts = Self { folder: folder.into(), of, all, span: (i64::MAX, i64::MIN) };
+        let mut tables = definitions.tables();
+        tables.extend(label.iter().flat_map(|label| label.tables()));
+        tables.sort_unstable();
+        tables.dedup();
+        for table in tables {
+            let mut writers: Vec<Option<ArrowWriter<File>>> = (0..of).map(|_| None).collect();
+            let (first_us, last_us) = features::read_facts(data, &[table], known_us, |_, batch| {
+                if parts.all.tables().contains(&table) {
+                    parts.all.append(table, batch, |_| false).map_err(Failure::from_error)?;
+                }
+                let mut rows = vec![Vec::new(); of as usize];
+                let customers = batch.column_by_name("customer_id");
+                let customers = customers.map(|customers| cast(customers, &DataType::Utf8View)).transpose();
+                let customers = customers.map_err(Failure::from_error)?;
+                let customers = customers.ok_or_else(|| {
+                    Failure::new(format!(
+                        "the facts of {} have no customers; are they headsup's?",
+                        table.name()
+                    ))
+                })?;
+                for (row, customer) in customers.as_string_view().iter().enumerate() {
+                    if let Some(customer) = customer {
+                        rows[Part::place(customer, of) as usize].push(row as u32);
+                    }
+                }
+                for (part, rows) in rows.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+                    let rows =
+                        take_record_batch(batch, &UInt32Array::from(rows)).map_err(Failure::from_error)?;
+                    let writer = match &mut writers[part] {
+                        Some(writer) => writer,
+                        none => none.insert(parts.writer(part as u32, table, &rows)?),
+                    };
+                    writer.write(&rows).map_err(|error| parts.cannot(&error))?;
+                }
+                Ok(())
+            })?;
+            parts.span = (parts.span.0.min(first_us), parts.span.1.max(last_us));
+            for writer in writers.into_iter().flatten() {
+                writer.close().map_err(|error| parts.cannot(&error))?;
+            }
+        }
+        Ok(parts)
+    }
+
+    fn cannot(&self, error: &dyn std::fmt::Display) -> Failure {
+        Failure::new(format!("cannot write below {}: {error}", self.folder.display()))
+    }
+
+    fn writer(&self, part: u32, table: Table, rows: &RecordBatch) -> Result<ArrowWriter<File>, Failure> {
+        let folder = self.facts(part).join("facts").join(table.name());
+        std::fs::create_dir_all(&folder).map_err(|error| self.cannot(&error))?;
+        let file = File::create(folder.join("all.parquet")).map_err(|error| self.cannot(&error))?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_row_count(Some(GROUP_ROWS))
+            .build();
+        ArrowWriter::try_new(file, rows.schema(), Some(properties)).map_err(|error| self.cannot(&error))
+    }
+
+    /// The data folder of a part.
+    pub fn facts(&self, part: u32) -> PathBuf {
+        self.folder.join(part.to_string())
+    }
+
+    /// The file for a part's rows.
+    pub fn rows(&self, part: u32) -> PathBuf {
+        self.folder.join(format!("{part}.parquet"))
+    }
+
+    /// Gives `take` the rows of all parts in the order of their places.
+    pub fn merge(&self, take: impl FnMut(RecordBatch) -> Result<(), Failure>) -> Result<(), Failure> {
+        let files: Vec<PathBuf> = (0..self.of).map(|part| self.rows(part)).collect();
+        merge(&files, take)
     }
 }
 
 impl Drop for Parts {
     fn drop(&mut self) {
-        for file in &self.0 {
-            let _ = std::fs::remove_file(file);
-        }
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -121,11 +225,8 @@ impl Source {
     }
 }
 
-/// Gives `take` the rows of all parts in the order of their places.
-pub fn merge(
-    files: &[PathBuf],
-    mut take: impl FnMut(RecordBatch) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+/// Gives `take` the rows of files in the order of their places.
+fn merge(files: &[PathBuf], mut take: impl FnMut(RecordBatch) -> Result<(), Failure>) -> Result<(), Failure> {
     let mut sources = Vec::new();
     for file in files.iter().filter(|file| file.exists()) {
         let reader = reader(file)?.with_batch_size(READ).build().map_err(Failure::from_error)?;

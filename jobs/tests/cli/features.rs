@@ -252,7 +252,7 @@ fn in_parts_the_same_rows_come_out() {
     assert_eq!(integers(&rows, "campaign"), numbers.into_iter().map(Some).collect::<Vec<_>>());
 
     let left = std::fs::read_dir(folder).expect("a folder").flatten();
-    let left: Vec<_> = left.filter(|entry| entry.file_name().to_string_lossy().contains("part-")).collect();
+    let left: Vec<_> = left.filter(|entry| entry.file_name().to_string_lossy().contains(".part")).collect();
     assert!(left.is_empty(), "{left:?}");
     assert!(
         fails(folder, &["features", "--parts", "0", "--every", "1d", "--out", "x"], 2).contains("--parts")
