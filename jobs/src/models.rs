@@ -8,6 +8,7 @@ use headsup_events::format_rfc3339_ms;
 use headsup_models::gates::Verdict;
 use headsup_models::metrics::Comparison;
 use headsup_models::registry::{By, Registry, Version};
+#[cfg(feature = "train")]
 use headsup_models::spec::Spec;
 
 use crate::{Failure, Place, output};
@@ -86,9 +87,11 @@ enum What {
 }
 
 /// Specifications in `models/`.
+#[cfg(feature = "train")]
 const SPECS: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/models.rs"));
 
 /// A specification by the name of one that came with headsup, or the path of a file.
+#[cfg(feature = "train")]
 pub fn spec(model: &str) -> Result<Spec, Failure> {
     let wrong = |message: String| Failure { code: 2, message };
     let read = match SPECS.iter().find(|(name, _)| *name == model) {
