@@ -479,6 +479,8 @@ impl RuleState {
             settled: Some(shape.last_end(now_ms - shape.corrections_ms)),
         };
         if after == self.times && !self.dirty {
+            // Only a damaged state has a next time at which nothing is due; it must not come again and again.
+            self.next_ms = self.next_ms.filter(|&next_ms| next_ms > now_ms);
             return;
         }
         let (rule, before) = (self.rule.clone(), self.times);
