@@ -10,7 +10,7 @@ use crate::checkpoint::Checkpoint;
 use crate::core::{Core, Role};
 use crate::heal;
 use crate::publish::{ALERTS, KPIS, PARTIALS, Publisher, QUARANTINE, SCORES};
-use crate::resume::{self, Snapshot, TABLES};
+use crate::resume::{self, SCORED, Snapshot, TABLES};
 use crate::run::{Job, RunError};
 use crate::write::{Write, Writer};
 
@@ -74,16 +74,18 @@ pub fn begin(
     let claim = Arc::new(claim);
     let mut store = Store::open(disk.clone(), &job.data, tag.as_deref())?.guarded_by(claim.clone());
     let scores = job.scores.as_ref().filter(|_| job.role == Role::All);
+    let mut tables = TABLES.to_vec();
+    tables.extend(scores.iter().flat_map(|_| SCORED));
     let make = |goes_on| scores.map(|make| make(goes_on)).transpose().map_err(RunError::Scores);
     let scores = match &checkpoint {
         Some(checkpoint) => {
-            store.resume(&TABLES, checkpoint.next_file, checkpoint.rows.clone())?;
+            store.resume(&tables, checkpoint.next_file, checkpoint.rows.clone())?;
             make(true)?
         }
         None => {
             // What can fail does so before anything is gone.
             let scores = make(false)?;
-            store.clear(&TABLES)?;
+            store.clear(&tables)?;
             scores
         }
     };
