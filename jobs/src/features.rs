@@ -380,8 +380,8 @@ pub fn load(
     mut future: Option<&mut History>,
     known_us: Option<i64>,
 ) -> Result<(i64, i64), Failure> {
-    let tables = parts::tables(history, future.as_deref());
-    let span = read_facts(data, &tables, known_us, |table, batch| {
+    let tables = parts::tables(history.tables(), future.as_ref().map(|future| future.tables()));
+    let span = read_facts(data, tables, known_us, |table, batch| {
         if history.tables().contains(&table) {
             history.append(table, batch, |_| true).map_err(Failure::from_error)?;
         }
@@ -401,13 +401,13 @@ pub fn load(
 /// and when last.
 pub fn read_facts(
     data: &Path,
-    tables: &[Table],
+    tables: impl IntoIterator<Item = Table>,
     known_us: Option<i64>,
     mut take: impl FnMut(Table, &RecordBatch) -> Result<(), Failure>,
 ) -> Result<(i64, i64), Failure> {
     let mut progress = Progress::new("facts", 0);
     let (mut rows, mut first_us, mut last_us) = (0, i64::MAX, i64::MIN);
-    for &table in tables {
+    for table in tables {
         let files = store::read_table(&data.join("facts"), table.name()).map_err(Failure::from_error)?;
         for batch in files {
             let mut batch = batch.map_err(Failure::from_error)?;

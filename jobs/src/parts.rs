@@ -1,7 +1,7 @@
 //! Facts of a part of the customers at a time, for what does not fit into memory at once.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,12 +45,8 @@ const GROUP_ROWS: usize = 64 * 1024;
 
 /// How many parts keep what definitions store of the facts below [`BYTES_MAX`].
 pub fn parts(data: &Path, definitions: &Definitions, label: Option<&Definitions>) -> Result<u32, Failure> {
-    let mut tables = definitions.tables();
-    tables.extend(label.iter().flat_map(|label| label.tables()));
-    tables.sort_unstable();
-    tables.dedup();
     let mut bytes = 0;
-    for table in tables {
+    for table in tables(definitions.tables(), label.map(Definitions::tables)) {
         let of = definitions.bytes_of(table) + label.map_or(0, |label| label.bytes_of(table));
         for file in store::table_files(&data.join("facts"), table.name()).map_err(Failure::from_error)? {
             bytes += of * reader(&file)?.metadata().file_metadata().num_rows().unsigned_abs();
@@ -66,13 +62,9 @@ fn reader(file: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, Failure>
     ParquetRecordBatchReaderBuilder::try_new(opened).map_err(|error| cannot(&error))
 }
 
-/// The tables that definitions read.
-pub fn tables(history: &History, future: Option<&History>) -> Vec<Table> {
-    let mut tables = history.tables();
-    tables.extend(future.iter().flat_map(|future| future.tables()));
-    tables.sort_unstable();
-    tables.dedup();
-    tables
+/// Those that features read, and those that a label does.
+pub fn tables(features: Vec<Table>, label: Option<Vec<Table>>) -> BTreeSet<Table> {
+    features.into_iter().chain(label.unwrap_or_default()).collect()
 }
 
 /// Facts by part of the customers in a folder beside the result, which is removed in the end; and the rows of each part.
@@ -99,13 +91,9 @@ impl Parts {
         folder.push(".parts");
         let all = History::new(definitions.clone());
         let mut parts = Self { folder: folder.into(), of, all, span: (i64::MAX, i64::MIN) };
-        let mut tables = definitions.tables();
-        tables.extend(label.iter().flat_map(|label| label.tables()));
-        tables.sort_unstable();
-        tables.dedup();
-        for table in tables {
+        for table in tables(definitions.tables(), label.map(Definitions::tables)) {
             let mut writers: Vec<Option<ArrowWriter<File>>> = (0..of).map(|_| None).collect();
-            let (first_us, last_us) = features::read_facts(data, &[table], known_us, |_, batch| {
+            let (first_us, last_us) = features::read_facts(data, [table], known_us, |_, batch| {
                 if parts.all.tables().contains(&table) {
                     parts.all.append(table, batch, |_| false).map_err(Failure::from_error)?;
                 }

@@ -172,9 +172,8 @@ mod with {
                 let files =
                     store::read_table(&self.data.join("facts"), table.name()).map_err(Failure::from_error)?;
                 for batch in files {
-                    scoring
-                        .learn(table, &batch.map_err(Failure::from_error)?)
-                        .map_err(Failure::from_error)?;
+                    let batch = batch.map_err(Failure::from_error)?;
+                    scoring.learn(table, &batch).map_err(|error| Failure::new(error.to_string()))?;
                 }
             }
             scoring.learned();

@@ -17,6 +17,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0002_quarantine", include_str!("../../../sql/clickhouse/0002_quarantine.sql")),
     ("0003_outputs", include_str!("../../../sql/clickhouse/0003_outputs.sql")),
     ("0004_followed", include_str!("../../../sql/clickhouse/0004_followed.sql")),
+    ("0005_scores", include_str!("../../../sql/clickhouse/0005_scores.sql")),
 ];
 
 const NOTES: &str = "headsup_migrations";

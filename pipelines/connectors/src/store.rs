@@ -155,23 +155,33 @@ impl Store {
         next: u64,
         rows: BTreeMap<String, u64>,
     ) -> Result<(), StoreError> {
-        let mut touched = BTreeSet::new();
+        let (mut hidden, mut touched) = (BTreeSet::new(), BTreeSet::new()); // a power failure can leave a file under both names
         for folder in folders {
             walk(&*self.disk, &self.root.join(folder), &mut |path, name| {
                 let number = name.trim_start_matches('.').strip_prefix(&self.prefix);
                 let number = number.and_then(|rest| rest.split('.').next()).map(str::parse::<u64>);
-                match number {
-                    Some(Ok(number)) if number >= next || name.ends_with(".partial") => {
-                        touched.extend(path.parent().map(Path::to_owned));
-                        self.disk.remove(&path).map_err(io_error("remove", &path))
-                    }
-                    _ => Ok(()),
+                let partial = name.ends_with(".partial");
+                if !matches!(number, Some(Ok(number)) if number >= next || partial) {
+                    return Ok(());
                 }
+                touched.extend(path.parent().map(Path::to_owned));
+                if partial {
+                    hidden.insert(path);
+                } else {
+                    let name = path.with_file_name(format!(".{name}.partial"));
+                    self.disk.rename(&path, &name).map_err(io_error("hide", &path))?;
+                    hidden.insert(name);
+                }
+                Ok(())
             })?;
         }
-        // Their numbers are going to be given to others: they must not come back.
+        // Their numbers are going to be given to others: they must not come back. As long as it is not certain that
+        // they do not, there is something hidden, by which the next one sees it if this process does not come further.
         for folder in touched {
             self.disk.sync_folder(&folder).map_err(io_error("force to disk", &folder))?;
+        }
+        for path in hidden {
+            self.disk.remove(&path).map_err(io_error("remove", &path))?;
         }
         (self.next, self.rows) = (next, rows);
         Ok(())

@@ -5,6 +5,9 @@
 #[allow(dead_code)]
 #[path = "../../runtime/src/config.rs"]
 mod config;
+#[path = "../../runtime/src/topics.rs"]
+#[allow(dead_code)]
+mod topics;
 
 // And what it needs of the KPIs', for the same reason.
 extern crate self as headsup_kpi;
@@ -15,13 +18,6 @@ mod calendar;
 mod settings;
 pub use calendar::Schedule;
 pub use settings::Settings;
-
-/// What `config` needs of its crate.
-mod publish {
-    pub const ALERTS: &str = "alerts";
-    pub const KPIS: &str = "kpis";
-    pub const QUARANTINE: &str = "quarantine";
-}
 
 use libfuzzer_sys::fuzz_target;
 

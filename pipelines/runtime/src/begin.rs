@@ -9,9 +9,10 @@ use crate::board::Board;
 use crate::checkpoint::Checkpoint;
 use crate::core::{Core, Role};
 use crate::heal;
-use crate::publish::{ALERTS, KPIS, PARTIALS, Publisher, QUARANTINE, SCORES};
-use crate::resume::{self, SCORED, Snapshot, TABLES};
+use crate::publish::Publisher;
+use crate::resume::{self, Snapshot, TABLES};
 use crate::run::{Job, RunError};
+use crate::topics::{ALERTS, KPIS, PARTIALS, QUARANTINE, SCORES};
 use crate::write::{Write, Writer};
 
 /// A run between two batches: what computes, what writes, and where to read on.
@@ -61,6 +62,12 @@ pub fn begin(
         }
     }
     let (path, checkpoint) = loaded.unzip();
+    let make_scores = |goes_on| {
+        let make = job.scores.as_ref().filter(|_| job.role == Role::All);
+        make.map(|make| make(goes_on)).transpose().map_err(RunError::Scores)
+    };
+    // What can fail does so before anything is gone.
+    let scores = if checkpoint.is_none() { make_scores(false)? } else { None };
     match &checkpoint {
         None => {
             claim.begin_generation()?;
@@ -73,19 +80,13 @@ pub fn begin(
     }
     let claim = Arc::new(claim);
     let mut store = Store::open(disk.clone(), &job.data, tag.as_deref())?.guarded_by(claim.clone());
-    let scores = job.scores.as_ref().filter(|_| job.role == Role::All);
-    let mut tables = TABLES.to_vec();
-    tables.extend(scores.iter().flat_map(|_| SCORED));
-    let make = |goes_on| scores.map(|make| make(goes_on)).transpose().map_err(RunError::Scores);
     let scores = match &checkpoint {
         Some(checkpoint) => {
-            store.resume(&tables, checkpoint.next_file, checkpoint.rows.clone())?;
-            make(true)?
+            store.resume(&TABLES, checkpoint.next_file, checkpoint.rows.clone())?;
+            make_scores(true)?
         }
         None => {
-            // What can fail does so before anything is gone.
-            let scores = make(false)?;
-            store.clear(&tables)?;
+            store.clear(&TABLES)?;
             scores
         }
     };

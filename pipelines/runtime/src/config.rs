@@ -372,10 +372,10 @@ const KEYS: &[Key] = &[
         doc: "Topics that a run over the log writes: every row of the KPIs with its revision, what becomes of alerts, scores of customers, and what was set aside. [] writes none.",
         set: |config, value| {
             let known = [
-                crate::publish::KPIS,
-                crate::publish::ALERTS,
-                crate::publish::SCORES,
-                crate::publish::QUARANTINE,
+                crate::topics::KPIS,
+                crate::topics::ALERTS,
+                crate::topics::SCORES,
+                crate::topics::QUARANTINE,
             ];
             let topics =
                 value.as_array().map(|list| list.iter().map(|topic| topic.as_str()).collect::<Vec<_>>());

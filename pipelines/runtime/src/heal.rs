@@ -32,10 +32,11 @@ use headsup_stream::{PartitionClock, Placed, gcd};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::checkpoint::Packed;
-use crate::publish::{KPIS, Publisher};
+use crate::publish::Publisher;
 use crate::resume;
 use crate::rows::{self, KpiRows, check_files, read_as};
 use crate::run::{Job, RunError};
+use crate::topics::KPIS;
 
 /// What was healed, or would be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

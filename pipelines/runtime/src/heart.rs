@@ -8,8 +8,8 @@ use headsup_events::format_rfc3339_ms;
 use headsup_kpi::{ShareRecord, ShareSays};
 
 use crate::core::{Core, Role};
-use crate::publish::PARTIALS;
 use crate::run::Source;
+use crate::topics::PARTIALS;
 
 /// Writes heartbeats into partitions of the log that have gone quiet, so that they do not hold
 /// back time. Being in the log, they are the same in a replay.

@@ -19,6 +19,7 @@ mod resume;
 mod rows;
 mod run;
 mod sink;
+mod topics;
 mod write;
 
 pub use self::core::{Batch, Core, Decode, Produced, Role};
@@ -29,7 +30,7 @@ pub use config::{ClickhouseConfig, Config, ConfigError};
 pub use heal::{HealError, Healed, Range, has_values, heal};
 pub use http::serve;
 pub use metrics::render;
-pub use publish::{ALERTS, KPIS, PARTIALS, QUARANTINE, SCORE_COLUMNS, SCORES};
+pub use publish::SCORE_COLUMNS;
 pub use query::{recompute, recompute_from, register_rows, session};
 pub use resume::Snapshot;
 pub use rows::KpiRows;
@@ -37,4 +38,5 @@ pub use run::{Input, Job, MakeScores, Report, RunError, run};
 #[cfg(feature = "clickhouse")]
 pub use sink::server_options;
 pub use sink::{Sink, SinkError, SinkHealth};
+pub use topics::{ALERTS, KPIS, PARTIALS, QUARANTINE, SCORES};
 pub use write::{Write, Writer};

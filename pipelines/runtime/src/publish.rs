@@ -24,17 +24,7 @@ use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::rows::KpiRows;
-
-/// What becomes of alerts, as events.
-pub const ALERTS: &str = "alerts";
-/// Rows of KPIs, as events.
-pub const KPIS: &str = "kpis";
-/// Scores of customers, as events.
-pub const SCORES: &str = "scores";
-/// Records that were set aside, as events.
-pub const QUARANTINE: &str = "quarantine";
-/// What shares say ([`ShareRecord`]).
-pub const PARTIALS: &str = "partials";
+use crate::topics::{ALERTS, KPIS, PARTIALS, QUARANTINE, SCORES};
 
 /// The columns of a score.
 pub const SCORE_COLUMNS: [&str; 11] = [
@@ -48,7 +38,7 @@ pub const SCORE_COLUMNS: [&str; 11] = [
     "margin",
     "percentile",
     "reasons",
-    "features_hash",
+    "feature_hash",
 ];
 
 /// The end of every partition of the topics.

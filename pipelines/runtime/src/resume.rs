@@ -23,9 +23,7 @@ use crate::rows::{self, KpiRows};
 use crate::run::{Job, RunError};
 
 /// The folders of tables that a run writes.
-pub(crate) const TABLES: [&str; 4] = ["facts", "kpi_history", "quarantine", "alerts"];
-/// The folders of those that it writes if it scores customers.
-pub(crate) const SCORED: [&str; 2] = ["scores", "served"];
+pub(crate) const TABLES: [&str; 6] = ["facts", "kpi_history", "quarantine", "alerts", "scores", "served"];
 
 /// What the runner knows between two batches.
 #[derive(Debug)]

@@ -25,9 +25,9 @@ use crate::board::{BATCH_SECONDS, Board, PartitionBoard, Stalls};
 use crate::config::Config;
 use crate::core::{Batch, Core, Decode, Role};
 use crate::heart::Heart;
-use crate::publish::PARTIALS;
 use crate::resume::{self, Snapshot};
 use crate::sink::{Sink, SinkError};
+use crate::topics::PARTIALS;
 use crate::write::Write;
 
 /// Where events come from.

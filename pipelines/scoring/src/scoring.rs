@@ -8,7 +8,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, StringViewArray,
     TimestampMicrosecondArray,
 };
-use arrow::compute::take;
+use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use hashbrown::HashMap;
 use headsup_features::{Definitions, FeatureError, History, Side};
@@ -60,6 +60,7 @@ pub struct Scoring {
     definitions: Arc<Definitions>,
     reasons: Reasons,
     history: History,
+    tables: Vec<Table>,
     serving: Vec<Serving>,
     news: Arc<Mutex<Vec<News>>>,
     /// Of each customer, when anything was known first, in µs.
@@ -120,10 +121,11 @@ impl Scoring {
         );
         fields.extend(["probability", "margin"].map(|name| Field::new(name, DataType::Float64, false)));
         fields.push(Field::new("percentile", DataType::Float64, true));
-        fields.extend(["reasons", "features_hash"].map(|name| Field::new(name, DataType::Utf8, false)));
+        fields.extend(["reasons", "feature_hash"].map(|name| Field::new(name, DataType::Utf8, false)));
         fields.extend(definitions.schema().fields().iter().map(|field| field.as_ref().clone()));
         Self {
             history: History::new(definitions.clone()),
+            tables: definitions.tables(),
             definitions,
             reasons,
             serving: Vec::new(),
@@ -154,11 +156,13 @@ impl Scoring {
     ///
     /// # Errors
     /// Facts without the columns of their table.
-    pub fn learn(&mut self, table: Table, facts: &RecordBatch) -> Result<(), FeatureError> {
+    pub fn learn(&mut self, table: Table, facts: &RecordBatch) -> Result<(), WindowsError> {
         self.history.append(table, facts, |_| true)?;
-        for row in 0..facts.num_rows() {
-            if let Some((customer, known_us)) = who(facts, row)? {
-                self.know(&customer, known_us);
+        let (customers, known) = who(facts)?;
+        let known = known.as_primitive::<TimestampMicrosecondType>();
+        for (customer, known_us) in customers.as_string_view().iter().zip(known) {
+            if let (Some(customer), Some(known_us)) = (customer, known_us) {
+                self.know(customer, known_us);
             }
         }
         Ok(())
@@ -382,21 +386,12 @@ impl Model {
     }
 }
 
-/// The customer of a fact, and when it was known.
-fn who(facts: &RecordBatch, row: usize) -> Result<Option<(String, i64)>, FeatureError> {
+/// The customers of facts, and when each fact was known, in µs.
+fn who(facts: &RecordBatch) -> Result<(ArrayRef, ArrayRef), WindowsError> {
     let column = |name: &'static str| {
         facts.column_by_name(name).ok_or(FeatureError::NoColumn { table: "facts", column: name })
     };
-    let (customer, known) = (column("customer_id")?, column("known_at")?);
-    let known = known.as_primitive::<TimestampMicrosecondType>();
-    let customer = match customer.as_string_view_opt() {
-        Some(customers) => customers.is_valid(row).then(|| customers.value(row).to_owned()),
-        None => {
-            let customers = customer.as_string_opt::<i32>();
-            customers.and_then(|all| all.is_valid(row).then(|| all.value(row).to_owned()))
-        }
-    };
-    Ok(customer.filter(|_| known.is_valid(row)).map(|customer| (customer, known.value(row))))
+    Ok((cast(column("customer_id")?, &DataType::Utf8View)?, column("known_at")?.clone()))
 }
 
 impl Windows for Scoring {
@@ -405,7 +400,7 @@ impl Windows for Scoring {
     }
 
     fn tables(&self) -> Vec<Table> {
-        self.history.tables()
+        self.tables.clone()
     }
 
     fn columns(&self, table: Table) -> BTreeSet<usize> {
@@ -422,14 +417,16 @@ impl Windows for Scoring {
     }
 
     fn absorb(&mut self, now_ms: i64, table: Table, facts: &RecordBatch) -> Result<(), WindowsError> {
-        if !self.history.tables().contains(&table) {
+        if !self.tables.contains(&table) {
             return Ok(());
         }
         self.history.append(table, facts, |_| true)?;
         let kinds = facts.column_by_name("type").and_then(|kinds| kinds.as_string_view_opt());
-        for row in 0..facts.num_rows() {
-            let Some((customer, known_us)) = who(facts, row)? else { continue };
-            let customer = self.know(&customer, known_us);
+        let (customers, known) = who(facts)?;
+        let known = known.as_primitive::<TimestampMicrosecondType>();
+        for (row, who) in customers.as_string_view().iter().zip(known).enumerate() {
+            let (Some(customer), Some(known_us)) = who else { continue };
+            let customer = self.know(customer, known_us);
             let kind = kinds.filter(|kinds| kinds.is_valid(row)).map_or("", |kinds| kinds.value(row));
             let Some(trigger) = trigger(table, kind) else { continue };
             let wanted = self.serving.iter().any(|serving| {

@@ -370,7 +370,8 @@ fn seeds(default: u64) -> Vec<u64> {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     match number("HEADSUP_TEST_SEED") {
         Some(seed) => vec![seed],
-        None => (0..number("HEADSUP_TEST_SEEDS").unwrap_or(default)).collect(),
+        // The last ones have found something once.
+        None => (0..number("HEADSUP_TEST_SEEDS").unwrap_or(default)).chain([2638]).collect(),
     }
 }
 

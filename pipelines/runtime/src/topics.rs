@@ -1,0 +1,12 @@
+//! Names of the log's topics that a run writes.
+
+/// What becomes of alerts, as events.
+pub const ALERTS: &str = "alerts";
+/// Rows of KPIs, as events.
+pub const KPIS: &str = "kpis";
+/// Scores of customers, as events.
+pub const SCORES: &str = "scores";
+/// Records that were set aside, as events.
+pub const QUARANTINE: &str = "quarantine";
+/// What shares say ([`ShareRecord`]).
+pub const PARTIALS: &str = "partials";
