@@ -58,7 +58,7 @@ pub struct Score {
     /// Where that stands among the scores of the last day, 0 to 100.
     pub percentile: Option<f64>,
     /// How long it takes at least until what is feared happens.
-    pub lead_ms: i64,
+    pub lead_ms: u64,
     /// The orders in question, if it is about orders.
     pub order_ids: Vec<String>,
     /// Why.
@@ -74,6 +74,18 @@ pub struct Score {
 /// Why a score is refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ScoreError {
+    /// Nothing where there has to be something.
+    #[error(
+        "score of customer {customer_id:?} by {model}: {what} is empty; leave out what there is not, and score nobody without an id"
+    )]
+    Missing {
+        /// Of whom.
+        customer_id: String,
+        /// By which model.
+        model: String,
+        /// What is empty.
+        what: &'static str,
+    },
     /// Not from 0 to 1.
     #[error(
         "score of customer {customer_id} by {model}: probability {probability} is not from 0 to 1; see what the model gives out"
@@ -429,6 +441,18 @@ impl Policy {
     pub fn score(&mut self, score: Score, out: &mut Vec<Decision>) -> Result<(), ScoreError> {
         self.advance(score.at_ms, out);
         let (customer_id, model) = (&score.customer_id, &score.model);
+        let orders_named = score.order_ids.iter().all(|id| !id.is_empty());
+        for (what, there) in [
+            ("customer_id", !customer_id.is_empty()),
+            ("model", !model.is_empty()),
+            ("version", !score.version.is_empty()),
+            ("an id of order_ids", orders_named),
+        ] {
+            if !there {
+                let (customer_id, model) = (customer_id.clone(), model.clone());
+                return Err(ScoreError::Missing { customer_id, model, what });
+            }
+        }
         if !(0.0..=1.0).contains(&score.probability) {
             return Err(ScoreError::Probability {
                 customer_id: customer_id.clone(),

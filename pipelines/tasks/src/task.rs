@@ -78,7 +78,7 @@ pub struct Risk {
     /// Where that stands among the scores of the last day, 0 to 100.
     pub percentile: Option<f64>,
     /// How long it takes at least until it happens.
-    pub lead_ms: i64,
+    pub lead_ms: u64,
     /// The version of the model.
     pub model: String,
 }
@@ -659,3 +659,6 @@ pub(crate) fn joined<'a>(parts: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests;

@@ -377,7 +377,9 @@ impl Reading<'_> {
     fn texts(&mut self, table: &Table<'_>, key: &str) -> Option<Vec<String>> {
         let value = table.get(key)?;
         let texts = value.get_ref().as_array().and_then(|list| {
-            list.iter().map(|text| text.get_ref().as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+            let text =
+                |item: &Value<'_>| item.get_ref().as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+            list.iter().map(text).collect::<Option<Vec<_>>>()
         });
         match texts {
             Some(texts) => Some(texts),
