@@ -1,4 +1,7 @@
 //! Proactive service: who is contacted, the life of a task, and whether it helped.
+//!
+//! [`policy`] decides, by models/policy.toml, and [`task`] is what comes of it; docs/task.schema.json
+//! has their events. [`lift`] compares those who were assigned, [`power`] says how many it takes.
 
 pub mod lift;
 pub mod policy;

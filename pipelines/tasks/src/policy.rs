@@ -253,8 +253,8 @@ pub struct State {
 enum Wake {
     /// See whether a task is over.
     Expire(String),
-    /// The best of the hour, of a campaign.
-    Hour(String),
+    /// The best of the hour.
+    Hour,
     /// Forget a task.
     Task(String),
     /// Forget what is old of a customer.
@@ -419,7 +419,7 @@ impl Policy {
             let now_ms = self.set_now(due_ms);
             match wake {
                 Wake::Expire(task_id) => self.expire(&task_id, now_ms, out),
-                Wake::Hour(campaign) => self.hour(&campaign, out),
+                Wake::Hour => self.hour(out),
                 Wake::Task(task_id) => {
                     self.state.tasks.remove(&task_id);
                 }
@@ -434,7 +434,7 @@ impl Policy {
         self.set_now(at_ms);
     }
 
-    /// Takes in a score, for every campaign of its model.
+    /// Takes in a score, for every campaign of its model. Those of a challenger are not to be given.
     ///
     /// # Errors
     /// Its numbers are none that a model gives out. It is passed over then.
@@ -606,32 +606,36 @@ impl Policy {
         if stands {
             let scores = self.state.candidates.entry(campaign.name.clone()).or_default();
             scores.insert(score.customer_id.clone(), score.clone());
-            self.state.wakes.insert((hour_ms, Wake::Hour(campaign.name.clone())));
+            self.state.wakes.insert((hour_ms, Wake::Hour));
         } else if let Some(scores) = self.state.candidates.get_mut(&campaign.name) {
             scores.remove(&score.customer_id);
         }
     }
 
-    /// The best of the hour. Who was assigned a short time ago takes up no place, in either arm.
-    fn hour(&mut self, campaign: &str, out: &mut Vec<Decision>) {
+    /// The best of the hour, of one campaign after another. Who was assigned a short time ago takes
+    /// up no place, in either arm.
+    fn hour(&mut self, out: &mut Vec<Decision>) {
         let rules = Arc::clone(&self.rules);
-        let scores = self.state.candidates.remove(campaign).unwrap_or_default();
-        let Some(campaign) = rules.campaign(campaign) else { return };
-        let Pick::TopK(k) = campaign.pick else { return };
-        let mut scores: Vec<Score> = scores.into_values().collect();
-        // Stable, so that equal ones stay in the order of customers.
-        scores.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-        let mut left = k;
-        for score in scores {
-            if left == 0 {
-                break;
+        let mut candidates = std::mem::take(&mut self.state.candidates);
+        for campaign in &rules.campaigns {
+            let (Pick::TopK(k), Some(scores)) = (campaign.pick, candidates.remove(&campaign.name)) else {
+                continue;
+            };
+            let mut scores: Vec<Score> = scores.into_values().collect();
+            // Stable, so that equal ones stay in the order of customers.
+            scores.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+            let mut left = k;
+            for score in scores {
+                if left == 0 {
+                    break;
+                }
+                let customer = self.state.customers.get(&score.customer_id);
+                let before = customer.and_then(|customer| customer.campaigns.get(&campaign.name));
+                if !campaign.is_fresh(before.and_then(|before| before.assigned_ms), self.now()) {
+                    left -= 1;
+                }
+                self.decide(campaign, &score, out);
             }
-            let customer = self.state.customers.get(&score.customer_id);
-            let before = customer.and_then(|customer| customer.campaigns.get(&campaign.name));
-            if !campaign.is_fresh(before.and_then(|before| before.assigned_ms), self.now()) {
-                left -= 1;
-            }
-            self.decide(campaign, &score, out);
         }
     }
 
@@ -746,7 +750,7 @@ impl Policy {
         let now_ms = self.now();
         let orders: BTreeSet<String> = score.order_ids.iter().cloned().collect();
         // Two tasks are at least a cooldown apart, and so never in the same window.
-        let window = now_ms.div_euclid(campaign.cooldown_ms).to_string();
+        let window = now_ms.div_euclid(campaign.cooldown_ms.max(1)).to_string();
         let key = ["task", &campaign.name, &score.customer_id, &window];
         let idempotency_key = stable_hash(key.into_iter().chain(orders.iter().map(String::as_str)));
         let task = Task {
@@ -857,7 +861,7 @@ impl Policy {
                     channel.pushes = channel.pushes.saturating_add(u32::from(used));
                 }
             }
-            self.state.open -= 1;
+            self.state.open = self.state.open.saturating_sub(1);
             let forget_ms = now_ms.saturating_add(self.rules.memory_ms());
             self.state.wakes.insert((forget_ms, Wake::Task(task_id.to_owned())));
             let customer_id = task.customer_id.clone();

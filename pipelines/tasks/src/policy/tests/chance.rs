@@ -433,6 +433,81 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Consent, WeChat's rules, agents and the time of the day, each against a count of its own.
+    #[test]
+    fn tasks_are_for_those_who_can_be_reached(acts in runs()) {
+        let mut policy = policy(MANY);
+        let mut consents: BTreeMap<(String, &str), bool> = BTreeMap::new();
+        // Of each customer, the last message by WeChat and the contacts since.
+        let mut messages: BTreeMap<String, (i64, usize)> = BTreeMap::new();
+        let mut accepted = BTreeSet::new();
+        let mut queue: Option<Queue> = None;
+        let mut open = 0;
+        for (at_ms, input) in &acts {
+            // Neither consent nor a message nor a queue creates a task by itself: what comes out with
+            // it was due before, or is about the task that it cancels.
+            let mut out = Vec::new();
+            act(&mut policy, *at_ms, input, &mut out);
+            for decision in &out {
+                match decision {
+                    Decision::Created(task) => {
+                        open += 1;
+                        if let Some(queue) = queue {
+                            let capacity = if queue.agents_available == 0 { 0 } else { queue.capacity };
+                            prop_assert!(queue.waiting <= 5 && 2 * open <= capacity);
+                        }
+                        for reach in &task.channels {
+                            let given = consents.get(&(task.customer_id.clone(), reach.channel.as_str()));
+                            prop_assert!(given != Some(&false));
+                            match reach.channel.as_str() {
+                                "app" => prop_assert_eq!(given, Some(&true)),
+                                "wechat" => {
+                                    let (message_ms, pushes) = messages[&task.customer_id];
+                                    prop_assert_eq!(reach.until_ms, Some(message_ms + 48 * HOUR));
+                                    prop_assert!(pushes < 2);
+                                }
+                                _ => prop_assert_eq!(reach.until_ms, None),
+                            }
+                        }
+                    }
+                    Decision::Changed(event) if event.transition.to() == TaskState::Accepted => {
+                        accepted.insert(event.task_id.clone());
+                    }
+                    Decision::Changed(event) if !event.transition.to().is_open() => {
+                        open -= 1;
+                        let task = policy.task(&event.task_id);
+                        let by_wechat = match &event.transition {
+                            Transition::Completed { channel: Some(channel), .. } => channel == "wechat",
+                            // It is forgotten when the time is that of days later.
+                            _ => task.is_none_or(|task| task.channels.iter().any(|reach| reach.channel == "wechat")),
+                        };
+                        if accepted.remove(&event.task_id) && by_wechat
+                            && let Some((_, pushes)) = messages.get_mut(&event.customer_id)
+                        {
+                            *pushes += 1;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            match input {
+                Act::Consent { customer, channel, given } => {
+                    consents.insert((format!("c{customer}"), channel), *given);
+                }
+                Act::Message { customer, channel: "wechat" } => {
+                    messages.insert(format!("c{customer}"), (*at_ms, 0));
+                }
+                Act::Queue(now) => queue = Some(*now),
+                _ => {}
+            }
+            prop_assert_eq!(policy.state().open, open);
+        }
+    }
+}
+
 /// The runs above are not empty: they bring about everything there is.
 #[test]
 fn random_runs_see_everything() {
