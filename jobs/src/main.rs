@@ -16,6 +16,7 @@ mod merge;
 mod models;
 mod output;
 mod parts;
+mod policy;
 mod quarantine;
 mod recompute;
 mod rules;

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::Args;
 use headsup_connectors::EventLog;
 use headsup_kpi::Share;
-use headsup_runtime::{ALERTS, Board, Input, Job, KPIS, PARTIALS, QUARANTINE, Report, Role, SCORES};
+use headsup_runtime::{ALERTS, Board, Input, Job, KPIS, PARTIALS, QUARANTINE, Report, Role, SCORES, TASKS};
 
 use crate::output::{Progress, thousands};
-use crate::{Failure, Place, kpis, rules, scoring};
+use crate::{Failure, Place, kpis, policy, rules, scoring};
 
 /// The topics that the pipeline reads.
 pub const TOPICS: [&str; 2] = ["conversations", "orders"];
@@ -56,6 +56,9 @@ pub struct RunArgs {
     /// Where models are, whose champions score customers [default: models in the data folder]
     #[arg(long, value_name = "DIR")]
     registry: Option<PathBuf>,
+    /// Who is contacted by the scores, instead of the policy built in
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// Serve the page and /metrics even with --until-end, where they are off
     #[arg(long)]
     serve: bool,
@@ -102,7 +105,8 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         Input::Files(args.input.clone())
     };
     let registry = args.registry.clone().unwrap_or_else(|| args.place.data.join("models"));
-    let scores = scoring::scores(&registry, &job)?;
+    let policy = policy::load(args.policy.as_deref())?;
+    let scores = scoring::scores(&registry, policy, &job)?;
     job.scores = scores.as_ref().map(|scores| scores.make());
     execute(job, input, args.serve)
 }
@@ -222,7 +226,7 @@ pub fn stop_on_signal() -> Result<Arc<AtomicBool>, Failure> {
 
 /// Makes the topics that are read and written, where they are missing.
 pub fn make_topics(log: &dyn EventLog, partitions: u32) -> Result<(), Failure> {
-    for topic in TOPICS.into_iter().chain([KPIS, ALERTS, SCORES, QUARANTINE]) {
+    for topic in TOPICS.into_iter().chain([KPIS, ALERTS, SCORES, TASKS, QUARANTINE]) {
         make_topic(log, topic, partitions)?;
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use headsup_runtime::{Job, MakeScores};
+use headsup_tasks::Rules;
 
 use crate::Failure;
 
@@ -18,7 +19,7 @@ impl Scores {
 
 /// There is none without the feature; a registry says so.
 #[cfg(not(feature = "score"))]
-pub fn scores(registry: &Path, _job: &Job) -> Result<Option<Scores>, Failure> {
+pub fn scores(registry: &Path, _policy: Rules, _job: &Job) -> Result<Option<Scores>, Failure> {
     if registry.exists() {
         eprintln!(
             "note: nobody is scored by the models in {}, because this headsup was built without scoring; build it with \
@@ -45,9 +46,9 @@ mod with {
     use headsup_models::registry::{Aliases, Registry};
     use headsup_operators::{Windows, WindowsError};
     use headsup_runtime::Role;
-    use headsup_scoring::{Model, News, Scoring, Switch, Timeline};
+    use headsup_scoring::{Acting, Model, News, Scoring, Switch, Timeline};
 
-    use super::{Failure, Job, MakeScores, Path};
+    use super::{Failure, Job, MakeScores, Path, Rules};
     use crate::features;
 
     /// How often the registry is looked at for a new champion.
@@ -61,12 +62,13 @@ mod with {
         tick_ms: i64,
         definitions: Arc<Definitions>,
         names: Vec<String>,
+        policy: Arc<Rules>,
         news: Arc<Mutex<Vec<News>>>,
     }
 
     /// What serves in a run over all events; `None` if the registry has no champion whose specification says when
     /// customers are scored.
-    pub fn scores(registry: &Path, job: &Job) -> Result<Option<Arc<Scores>>, Failure> {
+    pub fn scores(registry: &Path, policy: Rules, job: &Job) -> Result<Option<Arc<Scores>>, Failure> {
         if !registry.exists() || job.role != Role::All {
             return Ok(None);
         }
@@ -103,6 +105,7 @@ mod with {
             tick_ms: job.config.scoring_tick_ms,
             definitions,
             names,
+            policy: Arc::new(policy),
             news,
         };
         let scores = Arc::new(scores);
@@ -168,16 +171,17 @@ mod with {
                 let loaded: Vec<_> = loaded.collect::<Result<_, _>>()?;
                 scoring.serve(name, timeline, loaded.into_iter().flatten().collect());
             }
+            let mut acting = Acting::new(scoring, self.policy.clone());
             for table in self.definitions.tables().into_iter().filter(|_| goes_on) {
                 let files =
                     store::read_table(&self.data.join("facts"), table.name()).map_err(Failure::from_error)?;
                 for batch in files {
                     let batch = batch.map_err(Failure::from_error)?;
-                    scoring.learn(table, &batch).map_err(|error| Failure::new(error.to_string()))?;
+                    acting.learn(table, &batch).map_err(|error| Failure::new(error.to_string()))?;
                 }
             }
-            scoring.learned();
-            Ok(Box::new(scoring))
+            acting.learned();
+            Ok(Box::new(acting))
         }
 
         /// Tells the operator which versions serve from now on.

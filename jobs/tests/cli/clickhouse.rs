@@ -130,7 +130,7 @@ fn clickhouse_is_killed_in_the_middle_of_a_run() {
             );
         }
         let (out, _) = ok(folder, &["clickhouse", "status", "--config", "c.toml"]);
-        assert!(out.contains("5 of 5 migrations") && out.contains("are loaded"), "{out}");
+        assert!(out.contains("6 of 6 migrations") && out.contains("are loaded"), "{out}");
         // A KPI over the facts that ClickHouse has.
         std::fs::create_dir(folder.join("kpis")).expect("made");
         std::fs::write(folder.join("kpis/csat.sql"), include_str!("../../../sql/kpis/csat.sql"))

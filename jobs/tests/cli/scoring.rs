@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use headsup_clickhouse_engine::{Kind, Server};
+
 use super::features::one_kpi;
 use super::{fails, headsup, ok};
 
@@ -42,6 +44,46 @@ sweep = true
 explain_from = 0.05
 "#;
 
+/// Contacts many, so that there is much to see; half are left alone.
+const POLICY: &str = r#"
+accepted_for = "4h"
+[[cap]]
+contacts = 2
+per = "7d"
+[quiet_hours]
+from = "22:00"
+to = "08:00"
+zone = "Asia/Shanghai"
+[[channel]]
+name = "wechat"
+reach = "48h"
+pushes_max = 5
+[[channel]]
+name = "app"
+reach = "48h"
+[[channel]]
+name = "web"
+[[campaign]]
+name = "save_order"
+title = "Save | 挽回"
+model = "returns"
+threshold = 0.08
+channels = ["wechat", "app", "web"]
+cooldown = "3d"
+expires_after = "1d"
+orders_within = "30d"
+control_share = 0.5
+[[campaign]]
+name = "best"
+title = "Best | 最佳"
+model = "returns"
+top_k = 1
+channels = ["web"]
+cooldown = "5d"
+expires_after = "12h"
+"#;
+
+const TASKS: &str = "SELECT * FROM tasks ORDER BY at, event, id";
 const SCORES: &str = "SELECT * FROM scores ORDER BY at, customer_id, model, role";
 
 fn version(out: &str) -> String {
@@ -57,10 +99,79 @@ fn train(folder: &Path, spec: &str) -> String {
 }
 
 /// Reads the log of a folder to its end.
-const RUN: [&str; 7] = ["run", "--until-end", "--registry", "models", "--kpis", "kpis", "--data"];
+const RUN: [&str; 9] =
+    ["run", "--until-end", "--registry", "models", "--kpis", "kpis", "--policy", "p.toml", "--data"];
 
 fn run(folder: &Path, data: &str) {
     ok(folder, &[RUN.as_slice(), &[data]].concat());
+}
+
+/// Not a test: the engine, when a test has started this binary again for it.
+#[test]
+fn serves_the_engine() {
+    headsup_clickhouse_engine::serve_if_asked();
+}
+
+/// The same from the beginning, and what is of customers is in ClickHouse too.
+fn run_into_clickhouse(folder: &Path, data: &str, kind: Kind) {
+    let engine = folder.join(format!("{kind:?}"));
+    let again = [RUN.as_slice(), &[data, "--from-start"]].concat();
+    let Some(server) = Server::start(kind, &engine, "scoring::serves_the_engine") else {
+        return ok(folder, &again).0.clear();
+    };
+    let tables = "[\"contacts\", \"rounds\", \"ratings\", \"orders\", \"turns\", \"resolutions\", \"inquiries\", \"signals\"]";
+    let config = format!("[clickhouse]\nurl = \"{}\"\n[store]\ntables = {tables}\n", server.url());
+    std::fs::write(folder.join("ck.toml"), config).expect("written");
+    ok(folder, &["clickhouse", "migrate", "--config", "ck.toml", "--kpis", "kpis"]);
+    ok(folder, &[again.as_slice(), &["--config", "ck.toml"]].concat());
+    for (table, numbers) in [
+        ("scores", "count(DISTINCT customer_id), max(margin), min(percentile), sum(length(reasons))"),
+        ("tasks", "count(DISTINCT id), max(revision), sum(value_minor), max(probability), sum(length(data))"),
+        ("signals", "count(DISTINCT id), count(DISTINCT type), count(retryable)"),
+    ] {
+        let query = format!("SELECT count(*) AS n, {numbers} FROM");
+        let ours = ok(folder, &["sql", "--format", "csv", "--data", data, &format!("{query} {table}")]).0;
+        let ours = ours.lines().nth(1).unwrap_or_default().replace(',', "\t");
+        let theirs = query.replace("length(", "lengthUTF8(");
+        assert_eq!(server.say(&format!("{theirs} headsup.{table}")), ours, "{kind:?}: {table}");
+    }
+}
+
+fn time_of(line: &str) -> &str {
+    let at = line.find("\"time\":\"").expect("a time") + 8;
+    &line[at..at + 24]
+}
+
+/// The events, and among them what a router says of the tasks of the first days: in turn done, not done, said twice,
+/// said too early.
+fn with_feedback(folder: &Path) {
+    let events = std::fs::read_to_string(folder.join("e.jsonl")).expect("a file");
+    let mut lines: Vec<String> = events.lines().map(str::to_owned).collect();
+    std::fs::write(folder.join("few.jsonl"), lines[..lines.len() / 3].join("\n")).expect("written");
+    ok(folder, &["import", "events", "few.jsonl", "--data", "few"]);
+    run(folder, "few");
+    let query = "SELECT task_id, customer_id, arrow_cast(at, 'Int64') / 1000 AS ms FROM tasks WHERE event = 'task.created' ORDER BY at, id";
+    let tasks = ok(folder, &["sql", "--format", "csv", "--data", "few", query]).0;
+    assert!(tasks.lines().count() > 50, "{tasks}");
+    for (place, task) in tasks.lines().skip(1).enumerate() {
+        let [task, customer, ms] = task.split(',').collect::<Vec<_>>()[..] else { panic!("{task}") };
+        let ms: i64 = ms.parse().expect("a time");
+        let mut said = vec![("offered", ""), ("accepted", "")];
+        match place % 4 {
+            0 => said.push(("completed", ",\"disposition\":\"solved\",\"channel\":\"web\"")),
+            1 => said[1] = ("rejected", ",\"reason\":\"no time\",\"retryable\":false"),
+            2 => said.push(("accepted", "")),
+            _ => said = vec![("completed", ",\"disposition\":\"other\"")],
+        }
+        for (minutes, (what, more)) in (1..).zip(said) {
+            let time = headsup_events::format_rfc3339_ms(ms + minutes * 60_000);
+            lines.push(format!(
+                "{{\"specversion\":\"1.0\",\"id\":\"{task}-{minutes}\",\"source\":\"/router\",\"type\":\"task.{what}\",\"subject\":\"{task}\",\"time\":\"{time}\",\"recordedtime\":\"{time}\",\"data\":{{\"customer_id\":\"{customer}\"{more}}}}}"
+            ));
+        }
+    }
+    lines.sort_by(|a, b| time_of(a).cmp(time_of(b)));
+    std::fs::write(folder.join("e.jsonl"), lines.join("\n")).expect("written");
 }
 
 #[test]
@@ -69,12 +180,14 @@ fn served_is_recomputed_and_a_kill_changes_nothing() {
     let folder = folder.path();
     ok(folder, &["simulate", "--customers", "400", "--days", "35", "--out", "e.jsonl"]);
     one_kpi(folder);
+    std::fs::write(folder.join("p.toml"), POLICY).expect("written");
     ok(folder, &["run", "--input", "e.jsonl", "--until-end", "--kpis", "kpis", "--data", "past"]);
     assert!(fails(folder, &["check", "skew", "--data", "past"], 1).contains("nothing was served"));
     let first = train(folder, SPEC);
     let force = ["--force", "a test", "--registry", "models"];
     ok(folder, &[["models", "promote", "returns", &first].as_slice(), &force].concat());
 
+    with_feedback(folder);
     ok(folder, &["import", "events", "e.jsonl", "--data", "whole"]);
     run(folder, "whole");
     let of = |data: &str, query: &str| ok(folder, &["sql", "--format", "csv", "--data", data, query]).0;
@@ -89,6 +202,31 @@ fn served_is_recomputed_and_a_kill_changes_nothing() {
     assert_ne!(of("whole", "SELECT count(*) FROM scores WHERE reasons LIKE '%\"zh\":%'"), "count(*)\n0\n");
     let (said, _) = ok(folder, &["check", "skew", "--data", "whole"]);
     assert!(said.contains("all as computed again"), "{said}");
+
+    let tasks = of("whole", TASKS);
+    let kinds = of("whole", "SELECT DISTINCT event FROM tasks ORDER BY 1");
+    let all = "accepted assigned cancelled completed created expired offered refused rejected suppressed";
+    let all: String = all.split(' ').map(|kind| format!("task.{kind}\n")).collect();
+    assert_eq!(kinds, format!("event\n{all}"));
+    let none = |what: &str, query: &str| {
+        assert_eq!(of("whole", &format!("SELECT count(*) FROM ({query})")), "count(*)\n0\n", "{what}");
+    };
+    none(
+        "a task of a control",
+        "SELECT t.id FROM tasks t JOIN tasks c ON c.campaign = t.campaign AND c.customer_id = t.customer_id WHERE c.arm = 'control' AND t.task_id IS NOT NULL",
+    );
+    none(
+        "a task without an assignment",
+        "SELECT id FROM tasks WHERE event = 'task.created' AND assignment_id NOT IN (SELECT assignment_id FROM tasks WHERE event = 'task.assigned')",
+    );
+    none(
+        "a task without orders",
+        "SELECT id FROM tasks WHERE event = 'task.created' AND campaign = 'save_order' AND data LIKE '%\"order_ids\":[]%'",
+    );
+    none(
+        "a task twice",
+        "SELECT task_id FROM tasks WHERE event = 'task.created' GROUP BY 1 HAVING count(*) > 1",
+    );
 
     // Killed again and again on the way.
     ok(folder, &["import", "events", "e.jsonl", "--data", "killed"]);
@@ -123,6 +261,7 @@ fn served_is_recomputed_and_a_kill_changes_nothing() {
     }
     assert!(kills > 3, "{kills}");
     assert_eq!(of("killed", SCORES), whole);
+    assert_eq!(of("killed", TASKS), tasks);
     assert_eq!(
         of("killed", "SELECT * FROM served ORDER BY 2, 1"),
         of("whole", "SELECT * FROM served ORDER BY 2, 1")
@@ -137,7 +276,8 @@ fn served_is_recomputed_and_a_kill_changes_nothing() {
     assert_eq!(std::fs::read_to_string(&serving).expect("a file").lines().count(), 1);
     std::fs::write(&serving, line(i64::MIN, &first) + &line(middle, &second)).expect("written");
     ok(folder, &[["models", "promote", "returns", &second].as_slice(), &force].concat());
-    ok(folder, &[RUN.as_slice(), &["whole", "--from-start"]].concat());
+    run_into_clickhouse(folder, "whole", Kind::Modern);
+    run_into_clickhouse(folder, "few", Kind::Old);
     let by_version = "SELECT version, min(at) < '2026-03-20' AS before, max(at) < '2026-03-20' AS all_before FROM scores GROUP BY 1 ORDER BY 2 DESC";
     let expected = format!("version,before,all_before\n{first},true,true\n{second},false,false\n");
     assert_eq!(of("whole", by_version), expected);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 
 /// Tables that have a folder of their own.
-const SINGLE: [&str; 5] = ["quarantine", "alerts", "scores", "tasks", "outcomes"];
+const SINGLE: [&str; 4] = ["quarantine", "alerts", "scores", "tasks"];
 /// Folders with a folder for each table.
 const GROUPS: [&str; 2] = ["facts", "kpi_history"];
 

@@ -18,6 +18,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0003_outputs", include_str!("../../../sql/clickhouse/0003_outputs.sql")),
     ("0004_followed", include_str!("../../../sql/clickhouse/0004_followed.sql")),
     ("0005_scores", include_str!("../../../sql/clickhouse/0005_scores.sql")),
+    ("0006_tasks", include_str!("../../../sql/clickhouse/0006_tasks.sql")),
 ];
 
 const NOTES: &str = "headsup_migrations";

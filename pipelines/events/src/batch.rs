@@ -29,11 +29,12 @@ pub enum Text {
     Reason,
     /// The order's lines, as the JSON array that came.
     Lines,
+    Disposition,
 }
 
 impl Text {
     /// How many text columns there are.
-    pub const COUNT: usize = Text::Lines as usize + 1;
+    pub const COUNT: usize = Text::Disposition as usize + 1;
 }
 
 /// Who wrote a message.
@@ -82,11 +83,13 @@ pub enum Flag {
     Auto,
     /// The agent says that the issue is resolved.
     Resolved,
+    /// A rejected task may be offered again.
+    Retryable,
 }
 
 impl Flag {
     /// How many boolean columns there are.
-    pub const COUNT: usize = Flag::Resolved as usize + 1;
+    pub const COUNT: usize = Flag::Retryable as usize + 1;
 }
 
 /// Decoded events as Arrow columns, one row an event, in the order of the log.

@@ -237,6 +237,8 @@ fn check_data(kind: EventType, raw: &Raw<'_>) -> Result<Option<Role>, Mistake> {
     };
     if kind.is_conversation() || kind.is_order() {
         need(raw, SUBJECT)?;
+    } else if kind.is_task() {
+        need(raw, needed![(Text::Subject, "subject")])?;
     }
     match kind {
         EventType::ConversationMessage => {
@@ -272,6 +274,23 @@ fn check_data(kind: EventType, raw: &Raw<'_>) -> Result<Option<Role>, Mistake> {
         EventType::OrderCancelled => {
             need(raw, needed![(Text::Actor, "data.actor")])?;
             one_of("data.actor", Text::Actor, &["customer", "merchant", "platform", "timeout"])
+        }
+        EventType::CustomerConsentChanged => {
+            need(
+                raw,
+                needed![
+                    (Text::CustomerId, "data.customer_id"),
+                    (Text::Channel, "data.channel"),
+                    (Text::State, "data.state"),
+                ],
+            )?;
+            one_of("data.state", Text::State, &["given", "withdrawn"])
+        }
+        EventType::TaskRejected => need(raw, needed![(Text::Reason, "data.reason")]),
+        EventType::TaskCompleted => {
+            need(raw, needed![(Text::Disposition, "data.disposition")])?;
+            let known = ["solved", "informed", "declined", "no_answer", "other"];
+            one_of("data.disposition", Text::Disposition, &known)
         }
         _ => Ok(()),
     }?;

@@ -53,6 +53,18 @@ pub enum EventType {
     OrderRefunded,
     /// The customer reviewed it.
     OrderReviewed,
+    /// The customer agreed to be contacted by a channel, or withdrew.
+    CustomerConsentChanged,
+    /// An agent has a task before them.
+    TaskOffered,
+    /// An agent does it.
+    TaskAccepted,
+    /// An agent does not.
+    TaskRejected,
+    /// The customer was contacted.
+    TaskCompleted,
+    /// Somebody has called it off.
+    TaskCancelled,
     /// Nothing happened; time has gone on in this partition. Written by headsup
     /// itself into partitions that have gone quiet, so that a replay sees the same.
     Heartbeat,
@@ -63,7 +75,7 @@ use EventType::*;
 impl EventType {
     /// All types, in the order in which events of the same millisecond apply:
     /// a life cycle's earlier step first.
-    pub const ALL: [EventType; 25] = [
+    pub const ALL: [EventType; 31] = [
         ConversationStarted,
         ConversationReopened,
         ConversationMessage,
@@ -88,6 +100,12 @@ impl EventType {
         OrderReturned,
         OrderRefunded,
         OrderReviewed,
+        CustomerConsentChanged,
+        TaskOffered,
+        TaskAccepted,
+        TaskRejected,
+        TaskCompleted,
+        TaskCancelled,
         Heartbeat,
     ];
 
@@ -118,6 +136,12 @@ impl EventType {
             OrderReturned => "order.returned",
             OrderRefunded => "order.refunded",
             OrderReviewed => "order.reviewed",
+            CustomerConsentChanged => "customer.consent_changed",
+            TaskOffered => "task.offered",
+            TaskAccepted => "task.accepted",
+            TaskRejected => "task.rejected",
+            TaskCompleted => "task.completed",
+            TaskCancelled => "task.cancelled",
             Heartbeat => "headsup.heartbeat",
         }
     }
@@ -145,6 +169,11 @@ impl EventType {
     /// Whether it is about an order.
     pub fn is_order(self) -> bool {
         (OrderPlaced..=OrderReviewed).contains(&self)
+    }
+
+    /// Whether it is about a task.
+    pub fn is_task(self) -> bool {
+        (TaskOffered..=TaskCancelled).contains(&self)
     }
 }
 

@@ -12,7 +12,7 @@ pub(crate) struct Names<const N: usize> {
 const SLOTS: usize = 256;
 
 impl<const N: usize> Names<N> {
-    /// Names of 1 to 255 bytes that differ in their last eight.
+    /// Names of 1 to 255 bytes that differ in their length or their last eight.
     pub(crate) const fn new(names: [&'static str; N]) -> Self {
         assert!(0 < N && N < 64, "so few that a multiplier without collisions is soon found");
         let mut words = [0; N];
@@ -28,7 +28,7 @@ impl<const N: usize> Names<N> {
             let mut taken = [false; SLOTS];
             let mut i = 0;
             while i < N {
-                let slot = slot(words[i], multiplier);
+                let slot = slot(words[i], names[i].len(), multiplier);
                 if taken[slot] {
                     break;
                 }
@@ -57,7 +57,7 @@ impl<const N: usize> Names<N> {
         } else {
             word(text.get(end - 8..end)?)
         };
-        let place = self.places[slot(word, self.multiplier)] as usize;
+        let place = self.places[slot(word, length, self.multiplier)] as usize;
         let name = self.names[place].as_bytes();
         let same = self.words[place] == word
             && name.len() == length
@@ -77,8 +77,8 @@ impl<const N: usize> Names<N> {
 }
 
 #[inline]
-const fn slot(word: u64, multiplier: u64) -> usize {
-    (word.wrapping_mul(multiplier) >> 56) as usize
+const fn slot(word: u64, length: usize, multiplier: u64) -> usize {
+    (word.wrapping_add(length as u64).wrapping_mul(multiplier) >> 56) as usize
 }
 
 #[inline]

@@ -116,7 +116,7 @@ fields! { ENVELOPE, ENVELOPE_FIELDS, 8,
     "data" => Field::Data,
 }
 
-fields! { DATA, DATA_FIELDS, 22,
+fields! { DATA, DATA_FIELDS, 24,
     "customer_id" => Field::String(Text::CustomerId as usize),
     "shop" => Field::String(Text::Shop as usize),
     "channel" => Field::String(Text::Channel as usize),
@@ -132,12 +132,14 @@ fields! { DATA, DATA_FIELDS, 22,
     "state" => Field::String(Text::State as usize),
     "currency" => Field::String(Text::Currency as usize),
     "actor" => Field::String(Text::Actor as usize),
+    "disposition" => Field::String(Text::Disposition as usize),
     "reason" => Field::String(Text::Reason as usize),
     "score" => Field::Number(Number::Score),
     "capacity" => Field::Number(Number::Capacity),
     "amount_minor" => Field::Number(Number::AmountMinor),
     "auto" => Field::Flag(Flag::Auto),
     "resolved" => Field::Flag(Flag::Resolved),
+    "retryable" => Field::Flag(Flag::Retryable),
     "lines" => Field::Lines,
 }
 

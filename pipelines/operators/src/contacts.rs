@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::chunks::Chunks;
 use crate::facts::Rows;
+use crate::signals;
 
 mod agents;
 mod before;
@@ -74,6 +75,8 @@ pub struct ContactFacts {
     pub follow: Option<Follow>,
     /// How much of agents' time is taken.
     pub agents: Option<Agents>,
+    /// Table `signals`.
+    pub signals: Option<Rows>,
 }
 
 /// Whether an event went into the state.
@@ -403,9 +406,17 @@ impl Contacts {
         }
         names.update(&mut contact.skill, events, Text::Skill, row);
         match kind {
+            EventType::ConversationReopened => {
+                if let Some(rows) = &mut facts.signals {
+                    signals::append(events, row, names.get(contact.origin), now_ms, rows);
+                }
+            }
             EventType::ConversationStarted => {
                 names.update(&mut contact.origin, events, Text::Origin, row);
                 contact.proactive = names.get(contact.origin) == PROACTIVE;
+                if let Some(rows) = &mut facts.signals {
+                    signals::append(events, row, names.get(contact.origin), now_ms, rows);
+                }
                 names.update(&mut contact.entry, events, Text::Entry, row);
                 set_text(&mut contact.order, events.text(Text::OrderId, row));
             }
@@ -415,6 +426,11 @@ impl Contacts {
                     Some(Role::Customer) => {
                         contact.customer_messages += 1;
                         contact.asked_ms.get_or_insert(time_ms);
+                        if contact.turn_asked_ms.is_none()
+                            && let Some(rows) = &mut facts.signals
+                        {
+                            signals::append(events, row, names.get(contact.origin), now_ms, rows);
+                        }
                         contact.turn_asked_ms.get_or_insert(time_ms);
                     }
                     Some(Role::Agent) if !auto => {

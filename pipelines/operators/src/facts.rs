@@ -33,6 +33,9 @@ pub enum Table {
     Inquiries,
     /// A row per agent and minute: how much of the time was taken.
     Agents,
+    /// A row per event that proactive service goes by: customers who come or write, their consent,
+    /// and what becomes of tasks.
+    Signals,
 }
 
 /// The kinds of columns.
@@ -50,7 +53,7 @@ pub enum Kind {
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 9] = [
+    pub const ALL: [Table; 10] = [
         Table::Contacts,
         Table::Rounds,
         Table::Ratings,
@@ -60,6 +63,7 @@ impl Table {
         Table::Resolutions,
         Table::Inquiries,
         Table::Agents,
+        Table::Signals,
     ];
 
     /// The name in SQL and of the folder.
@@ -74,6 +78,7 @@ impl Table {
             Table::Resolutions => "resolutions",
             Table::Inquiries => "inquiries",
             Table::Agents => "agents",
+            Table::Signals => "signals",
         }
     }
 
@@ -88,7 +93,7 @@ impl Table {
             Table::Contacts => "ended_at",
             Table::Rounds | Table::Turns | Table::Inquiries => "asked_at",
             Table::Ratings => "rated_at",
-            Table::Queue | Table::Orders | Table::Resolutions | Table::Agents => "at",
+            Table::Queue | Table::Orders | Table::Resolutions | Table::Agents | Table::Signals => "at",
         }
     }
 
@@ -312,6 +317,27 @@ impl Table {
                 ("available_ms", Integer, "capacity times how long the agent was available"),
                 ("engaged_ms", Integer, "how long the agent had at least one conversation"),
                 ("known_at", Time, "the minute's end"),
+            ],
+            Table::Signals => &[
+                (
+                    "type",
+                    Text,
+                    "conversation.started, conversation.reopened: a customer came; conversation.message: the first one after a reply; customer.consent_changed; task.offered, task.accepted, task.rejected, task.completed, task.cancelled",
+                ),
+                ("subject", Text, "the conversation, or the task"),
+                ("source", Text, "the event's source"),
+                ("id", Text, "the event's id"),
+                ("customer_id", Text, "the customer, if it was said"),
+                ("shop", Text, "the shop"),
+                ("channel", Text, "the channel"),
+                ("origin", Text, "of conversations, inbound or proactive"),
+                ("agent_id", Text, "the agent, of tasks"),
+                ("state", Text, "given or withdrawn, of consent"),
+                ("reason", Text, "why a task was rejected"),
+                ("retryable", Boolean, "whether a rejected task may be offered again"),
+                ("disposition", Text, "how a contact went: solved, informed, declined, no_answer, other"),
+                ("at", Time, "when it happened"),
+                ("known_at", Time, "when it was known"),
             ],
         }
     }

@@ -13,6 +13,7 @@ mod reorder;
 
 mod contacts;
 mod orders;
+mod signals;
 
 pub mod facts;
 

@@ -25,6 +25,7 @@ use crate::facts::{Rows, Table};
 use crate::orders;
 use crate::reorder::{Reorder, SavedTurn};
 use crate::saved::{pack, unpack};
+use crate::signals;
 
 /// What the pipeline is made of. Durations in ms of event time.
 #[derive(Debug, Clone)]
@@ -264,6 +265,7 @@ impl Pipeline {
                 turns: rows(Table::Turns),
                 follow,
                 agents,
+                signals: rows(Table::Signals),
             },
             orders: rows(Table::Orders),
             queue,
@@ -398,6 +400,7 @@ impl Pipeline {
             Text::Actor,
             Text::Reason,
             Text::Lines,
+            Text::Disposition,
         ]
     }
 
@@ -524,6 +527,7 @@ impl Pipeline {
             || some(&facts.rounds)
             || some(&facts.ratings)
             || some(&facts.turns)
+            || some(&facts.signals)
             || facts.follow.as_ref().is_some_and(Follow::has_rows)
             || some(&self.orders)
             || self.contacts.queue_busy()
@@ -541,6 +545,11 @@ impl Pipeline {
                     self.contacts.agent(events, row, turn.at_ms, &mut self.facts);
                 }
                 EventType::Heartbeat => {}
+                _ if !kind.is_order() => {
+                    if let Some(rows) = &mut self.facts.signals {
+                        signals::append(events, row, "", turn.at_ms, rows);
+                    }
+                }
                 _ => {
                     if kind == EventType::OrderPaid {
                         self.contacts.paid(events, row, turn.at_ms, &mut self.facts);
@@ -674,7 +683,7 @@ fn builders<'r>(
     queue: &'r mut Option<Rows>,
     orders: &'r mut Option<Rows>,
 ) -> [Option<&'r mut Rows>; Table::ALL.len()] {
-    let ContactFacts { contacts, rounds, ratings, turns, follow, agents } = facts;
+    let ContactFacts { contacts, rounds, ratings, turns, follow, agents, signals } = facts;
     let (resolutions, inquiries) = match follow {
         Some(follow) => (follow.resolutions.as_mut(), follow.inquiries.as_mut()),
         None => (None, None),
@@ -689,6 +698,7 @@ fn builders<'r>(
         resolutions,
         inquiries,
         agents.as_mut().and_then(|agents| agents.rows.as_mut()),
+        signals.as_mut(),
     ]
 }
 

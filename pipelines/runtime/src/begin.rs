@@ -12,7 +12,7 @@ use crate::heal;
 use crate::publish::Publisher;
 use crate::resume::{self, Snapshot, TABLES};
 use crate::run::{Job, RunError};
-use crate::topics::{ALERTS, KPIS, PARTIALS, QUARANTINE, SCORES};
+use crate::topics::{ALERTS, KPIS, PARTIALS, QUARANTINE, SCORES, TASKS};
 use crate::write::{Write, Writer};
 
 /// A run between two batches: what computes, what writes, and where to read on.
@@ -101,7 +101,7 @@ pub fn begin(
         core.look_ahead((0..partitions.len()).map(reader).collect::<Result<_, _>>()?)?;
     }
     let topics: &[&str] = match job.role {
-        Role::All => &[KPIS, ALERTS, SCORES, QUARANTINE],
+        Role::All => &[KPIS, ALERTS, SCORES, TASKS, QUARANTINE],
         Role::Share(_) => &[PARTIALS, QUARANTINE],
         Role::Merge => &[KPIS, ALERTS, QUARANTINE],
     };

@@ -39,6 +39,8 @@ pub struct State {
     pub facts: BTreeMap<&'static str, u64>,
     /// Scores given out, by model and role.
     pub scores: BTreeMap<(String, String), u64>,
+    /// What became of proactive service, by campaign and type of event.
+    pub tasks: BTreeMap<(String, String), u64>,
     /// Sizes of the operators' states.
     pub sizes: Vec<(&'static str, usize)>,
     /// How long batches took, in seconds: count, sum, and counts up to each of

@@ -101,8 +101,8 @@ impl Default for Config {
             kpis: Settings::default(),
             log_url: String::new(),
             log_partitions: 4,
-            publish_topics: ["kpis", "alerts", "scores", "quarantine"].map(str::to_owned).to_vec(),
-            store_tables: Table::ALL.to_vec(),
+            publish_topics: ["kpis", "alerts", "scores", "tasks", "quarantine"].map(str::to_owned).to_vec(),
+            store_tables: Table::ALL.into_iter().filter(|table| *table != Table::Signals).collect(),
             store_flush_ms: 30_000,
             http_listen: "127.0.0.1:8787".to_owned(),
             metrics_series_max: 10_000,
@@ -368,13 +368,14 @@ const KEYS: &[Key] = &[
     Key {
         section: "log",
         name: "publish",
-        default: "[\"kpis\", \"alerts\", \"scores\", \"quarantine\"]",
-        doc: "Topics that a run over the log writes: every row of the KPIs with its revision, what becomes of alerts, scores of customers, and what was set aside. [] writes none.",
+        default: "[\"kpis\", \"alerts\", \"scores\", \"tasks\", \"quarantine\"]",
+        doc: "Topics that a run over the log writes: every row of the KPIs with its revision, what becomes of alerts, scores of customers, tasks of proactive service, and what was set aside. [] writes none.",
         set: |config, value| {
             let known = [
                 crate::topics::KPIS,
                 crate::topics::ALERTS,
                 crate::topics::SCORES,
+                crate::topics::TASKS,
                 crate::topics::QUARANTINE,
             ];
             let topics =
@@ -397,7 +398,7 @@ const KEYS: &[Key] = &[
         section: "store",
         name: "tables",
         default: "[\"contacts\", \"rounds\", \"ratings\", \"queue\", \"orders\", \"turns\", \"resolutions\", \"inquiries\", \"agents\"]",
-        doc: "The facts that are stored as Parquet.",
+        doc: "The facts that are stored as Parquet. There is also signals: what proactive service goes by.",
         set: |config, value| {
             let names: Vec<&str> = Table::ALL.iter().map(|table| table.name()).collect();
             let expected = || format!("expected a list of {}", names.join(", "));

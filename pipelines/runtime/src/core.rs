@@ -109,6 +109,8 @@ pub struct Produced {
     pub output: Output,
     /// Scores with the features that they are of.
     pub scores: Vec<RecordBatch>,
+    /// What became of proactive service.
+    pub tasks: Vec<RecordBatch>,
     /// What a share says.
     pub says: Vec<ShareRecord>,
 }
@@ -116,9 +118,10 @@ pub struct Produced {
 impl Produced {
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
-        let Self { alerts, output, scores, says } = self;
+        let Self { alerts, output, scores, tasks, says } = self;
         alerts.is_empty()
             && scores.is_empty()
+            && tasks.is_empty()
             && output.facts.is_empty()
             && output.rows.is_empty()
             && says.is_empty()
@@ -275,8 +278,13 @@ impl Core {
     /// A KPI's expression that cannot be evaluated.
     pub fn advance(&mut self) -> Result<Produced, RunError> {
         let mut produced = self.produce().map_err(RunError::Kpi)?;
-        let is_score = |(place, _): &mut (usize, RecordBatch)| *place > self.kpis.len();
-        produced.scores = produced.output.rows.extract_if(.., is_score).map(|(_, rows)| rows).collect();
+        let of_customers = |(place, _): &mut (usize, RecordBatch)| *place > self.kpis.len();
+        for (_, rows) in produced.output.rows.extract_if(.., of_customers) {
+            match rows.schema_ref().metadata().get("table").map(String::as_str) {
+                Some("tasks") => produced.tasks.push(rows),
+                _ => produced.scores.push(rows),
+            }
+        }
         let watermark_ms = self.watermark_ms();
         if let (Some((alerting, _)), Some(until_ms)) = (&mut self.alerting, watermark_ms) {
             produced.alerts = alerting.advance(&produced.output.rows, until_ms)?;

@@ -38,5 +38,5 @@ pub use run::{Input, Job, MakeScores, Report, RunError, run};
 #[cfg(feature = "clickhouse")]
 pub use sink::server_options;
 pub use sink::{Sink, SinkError, SinkHealth};
-pub use topics::{ALERTS, KPIS, PARTIALS, QUARANTINE, SCORES};
+pub use topics::{ALERTS, KPIS, PARTIALS, QUARANTINE, SCORES, TASKS};
 pub use write::{Write, Writer};

@@ -77,6 +77,16 @@ pub fn render(state: &State) -> Result<String, prometheus::Error> {
     for (table, count) in &state.facts {
         facts.with_label_values(&[*table]).inc_by(*count);
     }
+    if !state.tasks.is_empty() {
+        let tasks = counter(
+            "headsup_tasks_total",
+            "What became of proactive service, by campaign and type of event.",
+            &["campaign", "event"],
+        )?;
+        for ((campaign, event), count) in &state.tasks {
+            tasks.with_label_values(&[campaign.as_str(), event.as_str()]).inc_by(*count);
+        }
+    }
     if !state.scores.is_empty() {
         let scores =
             counter("headsup_scores_total", "Scores of customers, by model and role.", &["model", "role"])?;

@@ -24,7 +24,7 @@ use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::rows::KpiRows;
-use crate::topics::{ALERTS, KPIS, PARTIALS, QUARANTINE, SCORES};
+use crate::topics::{ALERTS, KPIS, PARTIALS, QUARANTINE, SCORES, TASKS};
 
 /// The columns of a score.
 pub const SCORE_COLUMNS: [&str; 11] = [
@@ -277,6 +277,38 @@ impl Publisher {
                 "data": data,
             });
             self.event(SCORES, &customer, id, event);
+        }
+    }
+
+    /// What became of proactive service, as events of types such as `task.created`. Their ids do not name the generation:
+    /// a task that is computed again is the same.
+    pub fn tasks(&mut self, rows: &RecordBatch) {
+        if !self.has(TASKS) {
+            return;
+        }
+        let text = |name: &str| rows.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
+        let times =
+            rows.column_by_name("at").and_then(|at| at.as_primitive_opt::<TimestampMicrosecondType>());
+        let columns = ["event", "id", "subject", "customer_id", "data"].map(text);
+        let ([Some(kind), Some(id), Some(subject), Some(customer), Some(data)], Some(times)) =
+            (columns, times)
+        else {
+            return;
+        };
+        for row in 0..rows.num_rows() {
+            let event = json!({
+                "specversion": "1.0",
+                "id": id.value(row),
+                "source": self.source,
+                "type": kind.value(row),
+                "subject": subject.value(row),
+                "time": format_rfc3339_ms(times.value(row).div_euclid(1_000)),
+                "datacontenttype": "application/json",
+                "data": serde_json::from_str::<Value>(data.value(row)).unwrap_or_default(),
+            });
+            // Of a customer all in one partition, in their order.
+            let key = if customer.is_valid(row) { customer.value(row) } else { subject.value(row) };
+            self.event(TASKS, key, id.value(row).to_owned(), event);
         }
     }
 

@@ -36,7 +36,7 @@ pub async fn session(data: &Path, kpis: &[Arc<Kpi>], calendar: &Arc<Calendar>) -
         register(&context, data, &folder, table.name(), Some(table.schema())).await?;
     }
     register(&context, data, "quarantine", "quarantine", None).await?;
-    for table in ["scores", "served"] {
+    for table in ["scores", "served", "tasks"] {
         register(&context, data, table, table, None).await?;
     }
     let alerts = crate::alerting::rows(&[])?.schema();

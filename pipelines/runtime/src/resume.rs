@@ -23,7 +23,8 @@ use crate::rows::{self, KpiRows};
 use crate::run::{Job, RunError};
 
 /// The folders of tables that a run writes.
-pub(crate) const TABLES: [&str; 6] = ["facts", "kpi_history", "quarantine", "alerts", "scores", "served"];
+pub(crate) const TABLES: [&str; 7] =
+    ["facts", "kpi_history", "quarantine", "alerts", "scores", "served", "tasks"];
 
 /// What the runner knows between two batches.
 #[derive(Debug)]

@@ -65,7 +65,8 @@ pub struct Job {
     pub scores: Option<MakeScores>,
 }
 
-/// Makes what scores customers, from the stored facts if `true`: they are then those that the run goes on from. Its rows say the score in the columns that [`crate::SCORE_COLUMNS`] names; features
+/// Makes what scores customers, from the stored facts if `true`: they are then those that the run goes on from. Of its rows those whose schema says `table` = `tasks` are decisions of
+/// proactive service. The others say the score in the columns that [`crate::SCORE_COLUMNS`] names; features
 /// follow.
 pub type MakeScores = Arc<dyn Fn(bool) -> Result<Box<dyn Windows>, WindowsError> + Send + Sync>;
 

@@ -6,6 +6,8 @@ pub const ALERTS: &str = "alerts";
 pub const KPIS: &str = "kpis";
 /// Scores of customers, as events.
 pub const SCORES: &str = "scores";
+/// What becomes of proactive service: who was assigned, tasks, and what became of them, as events.
+pub const TASKS: &str = "tasks";
 /// Records that were set aside, as events.
 pub const QUARANTINE: &str = "quarantine";
 /// What shares say ([`ShareRecord`]).

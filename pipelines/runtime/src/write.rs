@@ -159,7 +159,7 @@ impl Writer {
     }
 
     fn produced(&mut self, produced: Produced) -> Result<(), RunError> {
-        let Produced { output: Output { facts, rows }, scores, says, alerts } = produced;
+        let Produced { output: Output { facts, rows }, scores, tasks, says, alerts } = produced;
         let of_kpi = |(place, rows): (usize, RecordBatch)| {
             let kpi = &self.kpis[place];
             let rows = KpiRows::of(kpi, rows);
@@ -183,6 +183,9 @@ impl Writer {
         for rows in &scores {
             self.scores(rows)?;
         }
+        for rows in &tasks {
+            self.tasks(rows)?;
+        }
         Ok(self.store(&facts, &rows)?)
     }
 
@@ -205,6 +208,24 @@ impl Writer {
                 *state.scores.entry((model, role)).or_default() += 1;
             }
         });
+        Ok(())
+    }
+
+    /// Stores and says what became of proactive service.
+    fn tasks(&mut self, rows: &RecordBatch) -> Result<(), RunError> {
+        if let Some(publisher) = &mut self.publisher {
+            publisher.tasks(rows);
+        }
+        self.store.append("tasks", "at", rows)?;
+        let text = |name: &str| rows.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
+        if let (Some(events), Some(campaigns)) = (text("event"), text("campaign")) {
+            self.board.update(|state| {
+                for row in 0..rows.num_rows() {
+                    let of = |column: &StringArray| column.value(row).to_owned();
+                    *state.tasks.entry((of(campaigns), of(events))).or_default() += 1;
+                }
+            });
+        }
         Ok(())
     }
 

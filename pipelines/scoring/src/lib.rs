@@ -8,14 +8,19 @@
 //! there, and later facts are known later. So computing the features again from the stored facts gives the same bits,
 //! and a replay the same scores.
 //!
-//! Start reading at `scoring.rs`; `model.rs` is a version of a model that serves, `timeline.rs` which one does when,
+//! [`Acting`] has it inside, and gives the champions' scores to the policy of proactive service, with the facts that it
+//! goes by: tasks come out beside the scores.
+//!
+//! Start reading at `scoring.rs` and `acting.rs`; `model.rs` is a version of a model that serves, `timeline.rs` which one does when,
 //! `percentile.rs` where a score stands among others.
 
+mod acting;
 mod model;
 mod percentile;
 mod scoring;
 mod timeline;
 
+pub use acting::Acting;
 pub use model::{Model, ModelError};
 pub use percentile::Population;
 pub use scoring::{News, Scoring};

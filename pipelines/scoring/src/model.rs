@@ -81,6 +81,8 @@ pub struct Model {
     places: Vec<usize>,
     /// 16 hexadecimal digits.
     pub(crate) version: String,
+    /// How long it takes at least until what it foretells happens.
+    pub(crate) lead_ms: u64,
 }
 
 impl fmt::Debug for Model {
@@ -108,6 +110,7 @@ impl Model {
         let (model, version) = (of.model.clone(), of.version.clone());
         let spec = Spec::of_manifest(&of.model, &of.manifest);
         let spec = spec.map_err(|error| ModelError::Spec { model, version, error })?;
+        let lead_ms = spec.lead_ms().unsigned_abs();
         let Some(when) = spec.scoring else { return Ok(None) };
         let (model, version) = (&of.model, &of.version);
         let file = |name: &str| of.files.get(name).map_or(&[][..], Vec::as_slice);
@@ -135,7 +138,7 @@ impl Model {
         let population = Population::new(&spec.population, &known_schema(definitions))
             .map_err(|error| ModelError::Population { model: model.clone(), error: Box::new(error) })?;
         let places = places.into_iter().flatten().collect();
-        Ok(Some(Self { when, population, scorer, forest, places, version: version.clone() }))
+        Ok(Some(Self { when, population, scorer, forest, places, version: version.clone(), lead_ms }))
     }
 
     /// Rows of the model's features, one after another, as it was trained with: missing is NaN, true is 1.

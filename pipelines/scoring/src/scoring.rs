@@ -168,6 +168,12 @@ impl Scoring {
         Ok(())
     }
 
+    /// How long it takes at least until what a version foretells happens.
+    pub(crate) fn lead_ms(&self, model: &str, version: &str) -> u64 {
+        let serving = self.serving.iter().find(|serving| serving.name == model);
+        serving.and_then(|serving| serving.versions.get(version)).map_or(0, |version| version.lead_ms)
+    }
+
     /// After all has been learned: makes evaluating faster.
     pub fn learned(&mut self) {
         self.history.sort();

@@ -40,7 +40,7 @@ mod rules;
 mod tests;
 
 pub use quiet::QuietHours;
-pub use rules::{Campaign, Cap, Channel, Mistake, Pick, Rules, RulesError};
+pub use rules::{Campaign, Cap, Channel, Mistake, Pick, Rules, RulesError, STANDARD};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -192,9 +192,39 @@ pub enum Decision {
     Changed(Box<TaskEvent>),
     /// A treated customer has no task.
     Suppressed(Box<Suppression>),
+    /// What somebody said of a task cannot become of it.
+    Refused(Box<Refusal>),
+}
+
+/// What somebody said of a task that cannot become of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Of which task.
+    pub task_id: String,
+    /// Its customer, if there is such a task.
+    pub customer_id: Option<String>,
+    /// The id of the event that said it.
+    pub event_id: String,
+    /// The type of the event.
+    pub refused: String,
+    /// Why not.
+    pub reason: String,
+    /// When.
+    pub at_ms: i64,
 }
 
 impl Decision {
+    /// When.
+    pub fn at_ms(&self) -> i64 {
+        match self {
+            Self::Assigned(assignment) => assignment.at_ms,
+            Self::Created(task) => task.created_ms,
+            Self::Changed(event) => event.at_ms,
+            Self::Suppressed(suppression) => suppression.at_ms,
+            Self::Refused(refusal) => refusal.at_ms,
+        }
+    }
+
     /// As a CloudEvent; docs/task.schema.json has all.
     pub fn event(&self, source: &str) -> Value {
         match self {
@@ -202,6 +232,7 @@ impl Decision {
             Self::Created(task) => task.created_event(source),
             Self::Changed(event) => event.event(source),
             Self::Suppressed(suppression) => suppression.event(source),
+            Self::Refused(refusal) => refusal.event(source),
         }
     }
 }
@@ -220,6 +251,22 @@ impl Suppression {
             "origin": "proactive",
         });
         cloud_event("task.suppressed", &id, &self.customer_id, source, self.at_ms, data)
+    }
+}
+
+impl Refusal {
+    /// `task.refused`, as docs/task.schema.json has it. `source` is a CloudEvent's.
+    pub fn event(&self, source: &str) -> Value {
+        let id = stable_hash([self.task_id.as_str(), &self.event_id, &self.refused, &self.at_ms.to_string()]);
+        let data = json!({
+            "task_id": self.task_id,
+            "customer_id": self.customer_id,
+            "event_id": self.event_id,
+            "refused": self.refused,
+            "reason": self.reason,
+            "origin": "proactive",
+        });
+        cloud_event("task.refused", &id, &self.task_id, source, self.at_ms, data)
     }
 }
 
@@ -246,6 +293,8 @@ pub struct State {
     /// By campaign and customer, the latest score of this hour.
     candidates: BTreeMap<String, BTreeMap<String, Score>>,
     wakes: BTreeSet<(i64, Wake)>,
+    /// When there is something that can be forgotten; nobody sees whether it is.
+    forgets: BTreeSet<(i64, Forget)>,
 }
 
 /// What is due at a time, in the order in which it is done.
@@ -255,9 +304,16 @@ enum Wake {
     Expire(String),
     /// The best of the hour.
     Hour,
-    /// Forget a task.
+    /// The policy has changed, so that there is no such task any more.
+    Withdraw(String),
+}
+
+/// What is forgotten at a time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Forget {
+    /// A task.
     Task(String),
-    /// Forget what is old of a customer.
+    /// What is old of a customer.
     Customer(String),
 }
 
@@ -375,8 +431,17 @@ impl Policy {
     }
 
     /// Goes on from what was remembered. Rules may have changed: arms of a campaign stay what they
-    /// were unless its name, salt or control share has changed.
-    pub fn resume(rules: Arc<Rules>, state: State) -> Self {
+    /// were unless its name, salt or control share has changed. An open task of a campaign that
+    /// there is no longer, or of whom it leaves alone now, is cancelled unless somebody does it.
+    pub fn resume(rules: Arc<Rules>, mut state: State) -> Self {
+        let withdrawn = state.tasks.values().map(|held| &held.task).filter(|task| {
+            let campaign = rules.campaign(&task.campaign);
+            let treated = campaign.is_some_and(|campaign| campaign.arm(&task.customer_id) == Arm::Treated);
+            task.life.state.is_open() && !task.life.accepted && !treated
+        });
+        let now_ms = state.now_ms.unwrap_or(i64::MIN);
+        let wakes = withdrawn.map(|task| (now_ms, Wake::Withdraw(task.task_id.clone())));
+        state.wakes.extend(wakes.collect::<Vec<_>>());
         Self { rules, state }
     }
 
@@ -412,26 +477,38 @@ impl Policy {
 
     /// Does what is due up to and at a time.
     pub fn advance(&mut self, at_ms: i64, out: &mut Vec<Decision>) {
-        while let Some((due_ms, _)) = self.state.wakes.first()
-            && *due_ms <= at_ms
-            && let Some((due_ms, wake)) = self.state.wakes.pop_first()
-        {
-            let now_ms = self.set_now(due_ms);
-            match wake {
-                Wake::Expire(task_id) => self.expire(&task_id, now_ms, out),
-                Wake::Hour => self.hour(out),
-                Wake::Task(task_id) => {
-                    self.state.tasks.remove(&task_id);
-                }
-                Wake::Customer(customer_id) => {
-                    if let Some(customer) = self.state.customers.get_mut(&customer_id) {
-                        customer.forget_ms = None;
-                        self.touched(&customer_id);
-                    }
-                }
+        loop {
+            let wake_ms = self.state.wakes.first().map_or(i64::MAX, |(due_ms, _)| *due_ms);
+            let forget_ms = self.state.forgets.first().map_or(i64::MAX, |(due_ms, _)| *due_ms);
+            if wake_ms.min(forget_ms) > at_ms || wake_ms.min(forget_ms) == i64::MAX {
+                break;
+            }
+            let now_ms = self.set_now(wake_ms.min(forget_ms));
+            if forget_ms < wake_ms {
+                self.forget();
+                continue;
+            }
+            match self.state.wakes.pop_first() {
+                Some((_, Wake::Expire(task_id))) => self.expire(&task_id, now_ms, out),
+                Some((_, Wake::Hour)) => self.hour(out),
+                Some((_, Wake::Withdraw(task_id))) => self.cancel(&task_id, Cancelled::PolicyChanged, out),
+                None => {}
             }
         }
         self.set_now(at_ms);
+    }
+
+    fn forget(&mut self) {
+        match self.state.forgets.pop_first() {
+            Some((_, Forget::Task(task_id))) => drop(self.state.tasks.remove(&task_id)),
+            Some((_, Forget::Customer(customer_id))) => {
+                if let Some(customer) = self.state.customers.get_mut(&customer_id) {
+                    customer.forget_ms = None;
+                    self.touched(&customer_id);
+                }
+            }
+            None => {}
+        }
     }
 
     /// Takes in a score, for every campaign of its model. Those of a challenger are not to be given.
@@ -471,6 +548,8 @@ impl Policy {
         for campaign in rules.campaigns.iter().filter(|campaign| campaign.model == score.model) {
             let stands =
                 campaign.min_percentile.is_none_or(|min| score.percentile.is_some_and(|at| at >= min));
+            // Of a customer all of whose orders are back there is none to save.
+            let stands = stands && (campaign.orders_within_ms == 0 || !score.order_ids.is_empty());
             match campaign.pick {
                 Pick::Threshold(threshold) if stands && score.probability >= threshold => {
                     self.decide(campaign, &score, out);
@@ -553,8 +632,8 @@ impl Policy {
     /// changes nothing.
     ///
     /// # Errors
-    /// There is no such task, or that cannot become of it. What was due before is in `out` all the
-    /// same.
+    /// There is no such task, or that cannot become of it. That is in `out` too, for those who look
+    /// at decisions alone, and so is what was due before.
     pub fn feedback(
         &mut self,
         task_id: &str,
@@ -564,7 +643,18 @@ impl Policy {
         out: &mut Vec<Decision>,
     ) -> Result<(), TaskError> {
         self.advance(at_ms, out);
-        self.change(task_id, transition, event_id, out)
+        let refused = transition.event_type().to_owned();
+        self.change(task_id, transition, event_id, out).inspect_err(|error| {
+            let held = self.state.tasks.get(task_id);
+            out.push(Decision::Refused(Box::new(Refusal {
+                task_id: task_id.to_owned(),
+                customer_id: held.map(|held| held.task.customer_id.clone()),
+                event_id: event_id.to_owned(),
+                refused,
+                reason: error.to_string(),
+                at_ms: self.now(),
+            })));
+        })
     }
 
     /// Whether the customer of a task may be contacted by a channel at this moment: a task may be
@@ -815,14 +905,15 @@ impl Policy {
         let Some(held) = self.open_of(customer_id) else { return };
         if is_one(held) {
             let task_id = held.task.task_id.clone();
-            // It is open, so that it can be cancelled.
-            let _ = self.change(
-                &task_id,
-                Transition::Cancelled { reason },
-                &format!("headsup/cancelled/{task_id}"),
-                out,
-            );
+            self.cancel(&task_id, reason, out);
         }
+    }
+
+    /// Cancels a task if it is open.
+    fn cancel(&mut self, task_id: &str, reason: Cancelled, out: &mut Vec<Decision>) {
+        // What is over stays as it is.
+        let event_id = format!("headsup/cancelled/{task_id}");
+        let _ = self.change(task_id, Transition::Cancelled { reason }, &event_id, out);
     }
 
     fn change(
@@ -863,7 +954,7 @@ impl Policy {
             }
             self.state.open = self.state.open.saturating_sub(1);
             let forget_ms = now_ms.saturating_add(self.rules.memory_ms());
-            self.state.wakes.insert((forget_ms, Wake::Task(task_id.to_owned())));
+            self.state.forgets.insert((forget_ms, Forget::Task(task_id.to_owned())));
             let customer_id = task.customer_id.clone();
             self.touched(&customer_id);
         }
@@ -879,7 +970,7 @@ impl Policy {
         if customer.forget_ms.is_none() {
             if let Some(until_ms) = until_ms {
                 customer.forget_ms = Some(until_ms);
-                self.state.wakes.insert((until_ms, Wake::Customer(customer_id.to_owned())));
+                self.state.forgets.insert((until_ms, Forget::Customer(customer_id.to_owned())));
             } else if customer.is_empty() {
                 self.state.customers.remove(customer_id);
             }

@@ -293,12 +293,19 @@ pub enum Cancelled {
     ConsentWithdrawn,
     /// Somebody said so.
     ByHand,
+    /// The policy has no such campaign any more, or leaves the customer alone.
+    PolicyChanged,
 }
 
 impl Cancelled {
     /// All.
-    pub const ALL: [Self; 4] =
-        [Self::CustomerCameFirst, Self::OrderIsBack, Self::ConsentWithdrawn, Self::ByHand];
+    pub const ALL: [Self; 5] = [
+        Self::CustomerCameFirst,
+        Self::OrderIsBack,
+        Self::ConsentWithdrawn,
+        Self::ByHand,
+        Self::PolicyChanged,
+    ];
 
     /// Its name in events.
     pub fn name(self) -> &'static str {
@@ -307,6 +314,7 @@ impl Cancelled {
             Self::OrderIsBack => "order_is_back",
             Self::ConsentWithdrawn => "consent_withdrawn",
             Self::ByHand => "by_hand",
+            Self::PolicyChanged => "policy_changed",
         }
     }
 }

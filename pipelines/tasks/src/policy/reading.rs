@@ -19,7 +19,7 @@ const CAP_KEYS: [&str; 2] = ["contacts", "per"];
 const QUIET_KEYS: [&str; 3] = ["from", "to", "zone"];
 const CAPACITY_KEYS: [&str; 2] = ["share", "backlog_max"];
 const CHANNEL_KEYS: [&str; 4] = ["name", "consent", "reach", "pushes_max"];
-const CAMPAIGN_KEYS: [&str; 17] = [
+const CAMPAIGN_KEYS: [&str; 18] = [
     "name",
     "title",
     "model",
@@ -33,6 +33,7 @@ const CAMPAIGN_KEYS: [&str; 17] = [
     "cooldown",
     "expires_after",
     "not_before",
+    "orders_within",
     "control_share",
     "value_minor",
     "cost_minor",
@@ -288,6 +289,7 @@ impl Reading<'_> {
         let cooldown_ms = self.duration(table, "cooldown", 1);
         let expires_after_ms = self.duration(table, "expires_after", 1);
         let not_before_ms = self.duration(table, "not_before", 0).unwrap_or(0);
+        let orders_within_ms = self.duration(table, "orders_within", 1).unwrap_or(0);
         if expires_after_ms.is_some_and(|expires| not_before_ms >= expires) {
             self.mistake(
                 at_of(table, "not_before", at),
@@ -311,6 +313,7 @@ impl Reading<'_> {
             cooldown_ms: cooldown_ms?,
             expires_after_ms: expires_after_ms?,
             not_before_ms,
+            orders_within_ms,
             control_share,
             value_minor,
             cost_minor,

@@ -55,6 +55,8 @@ pub struct Campaign {
     pub expires_after_ms: i64,
     /// How long to wait with the contact.
     pub not_before_ms: i64,
+    /// It is about the customer's orders of so long that are not back; 0: it is about none.
+    pub orders_within_ms: i64,
     /// The share of customers that is never contacted, to compare with.
     pub control_share: f64,
     /// What averting it would be worth, minor units.
@@ -129,6 +131,9 @@ impl fmt::Display for RulesError {
 
 impl std::error::Error for RulesError {}
 
+/// The policy of this repository.
+pub const STANDARD: &str = include_str!("../../../../models/policy.toml");
+
 impl Rules {
     /// Reads a file. `file` is how messages call it.
     ///
@@ -144,6 +149,12 @@ impl Rules {
         models.sort_unstable();
         models.dedup();
         models
+    }
+
+    /// How old the orders are at most that campaigns of a model are about.
+    pub fn orders_within_ms(&self, model: &str) -> i64 {
+        let of_it = self.campaigns.iter().filter(|campaign| campaign.model == model);
+        of_it.map(|campaign| campaign.orders_within_ms).max().unwrap_or(0)
     }
 
     /// A campaign by its name.

@@ -55,6 +55,7 @@ pub(super) fn short(decisions: &[Decision]) -> Vec<String> {
             Decision::Created(t) => format!("{} {} task", t.customer_id, t.campaign),
             Decision::Changed(e) => format!("{} {} {}", e.customer_id, e.campaign, e.transition.event_type()),
             Decision::Suppressed(s) => format!("{} {} {}", s.customer_id, s.campaign, s.reason.name()),
+            Decision::Refused(r) => format!("{} no {}", r.task_id, r.refused),
         })
         .collect()
 }

@@ -324,6 +324,7 @@ proptest! {
                     prop_assert_eq!(arm_of(&s.campaign, &s.customer_id), Arm::Treated);
                     prop_assert_eq!(assigned.get(&s.assignment_id), Some(&Arm::Treated));
                 }
+                Decision::Refused(_) => {}
             }
         }
     }
@@ -426,6 +427,7 @@ proptest! {
                     e.at_ms
                 }
                 Decision::Suppressed(s) => s.at_ms,
+                Decision::Refused(r) => r.at_ms,
             };
             prop_assert!(at_ms >= now);
             now = at_ms;
@@ -528,15 +530,18 @@ fn random_runs_see_everything() {
                     other => other.to().name().to_owned(),
                 },
                 Decision::Suppressed(s) => format!("no task: {}", s.reason.name()),
+                Decision::Refused(r) => format!("no {}", r.refused),
             };
             *seen.entry(kind).or_default() += 1;
         }
     }
     let all = Suppressed::ALL.map(|reason| format!("no task: {}", reason.name()));
     let lives = TaskState::ALL.map(|state| state.name().to_owned());
-    let cancelled = Cancelled::ALL.map(|reason| reason.name().to_owned());
+    let cancelled = Cancelled::ALL.into_iter().filter(|reason| *reason != Cancelled::PolicyChanged);
+    let cancelled = cancelled.map(|reason| reason.name().to_owned());
+    let refused = ["offered", "accepted", "rejected", "completed"].map(|what| format!("no task.{what}"));
     let tasks = ["one", "two", "three", "four"].map(|campaign| format!("{campaign} task"));
-    let wanted = all.into_iter().chain(lives).chain(cancelled).chain(tasks);
+    let wanted = all.into_iter().chain(lives).chain(cancelled).chain(tasks).chain(refused);
     let wanted = wanted.filter(|kind| kind != "created" && kind != "cancelled");
     let missing: Vec<String> = wanted.filter(|kind| !seen.contains_key(kind)).collect();
     assert!(missing.is_empty(), "{missing:?} of {seen:?}");

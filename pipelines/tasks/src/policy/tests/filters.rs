@@ -129,7 +129,7 @@ fn an_accepted_task_may_outlive_its_end() {
     let mut out = Vec::new();
     let late = policy.feedback(&id, Transition::Offered { agent_id: None }, "1", end, &mut out);
     assert!(matches!(late, Err(TaskError::Impossible { from: TaskState::Expired, .. })), "{late:?}");
-    assert_eq!(short(&out), ["a save task.expired"]);
+    assert_eq!(short(&out), ["a save task.expired".to_owned(), format!("{id} no task.offered")]);
     let unknown = policy.feedback("x", Transition::Expired, "2", end, &mut out).unwrap_err();
     assert_eq!(
         unknown.to_string(),
@@ -410,4 +410,69 @@ fn a_control_is_logged_once_a_cooldown_and_never_contacted() {
     policy.queue(queue(99, 0, 0), NOON, &mut Vec::new());
     policy.consent("b", "phone", false, NOON, &mut Vec::new());
     assert_eq!(short(&scored(&mut policy, "b", 0.9, NOON)), ["b save control"]);
+}
+
+#[test]
+fn tasks_that_another_policy_would_not_have_are_cancelled_unless_somebody_does_them() {
+    let mut before = policy(PLAIN);
+    let mut out = Vec::new();
+    for customer in ["a", "b"] {
+        before.score(score(customer, 0.9, NOON), &mut out).unwrap();
+        before.queue(queue(0, 100, 1_000), NOON, &mut out);
+    }
+    let accepted = created(&out)[1].task_id.clone();
+    for (step, transition) in
+        [Transition::Offered { agent_id: None }, Transition::Accepted { agent_id: None }]
+            .into_iter()
+            .enumerate()
+    {
+        before.feedback(&accepted, transition, &step.to_string(), NOON, &mut Vec::new()).unwrap();
+    }
+    let saved = postcard::to_stdvec(before.state()).unwrap();
+    let resumed = |text: &str| {
+        let rules = Rules::parse("p.toml", text).unwrap();
+        let mut policy = Policy::resume(Arc::new(rules), postcard::from_bytes(&saved).unwrap());
+        of(|out| policy.advance(NOON + 1, out))
+    };
+    assert_eq!(short(&resumed(PLAIN)), Vec::<String>::new());
+    for other in
+        [PLAIN.replace("control_share = 0", "control_share = 1"), PLAIN.replace("\"save\"", "\"keep\"")]
+    {
+        let out = resumed(&other);
+        assert_eq!(short(&out), ["a save task.cancelled"]);
+        let Decision::Changed(event) = &out[0] else { panic!("{out:?}") };
+        assert_eq!(event.transition, Transition::Cancelled { reason: Cancelled::PolicyChanged });
+    }
+}
+
+#[test]
+fn a_campaign_about_orders_is_for_nobody_without() {
+    for within in ["", "orders_within = \"30d\"\n"] {
+        let mut policy = policy(&PLAIN.replace("control_share", &format!("{within}control_share")));
+        let mut none = score("a", 0.9, NOON);
+        none.order_ids.clear();
+        let out = of(|out| policy.score(none, out).unwrap());
+        assert_eq!(out.is_empty(), !within.is_empty(), "{out:?}");
+        assert_eq!(scored(&mut policy, "b", 0.9, NOON).len(), 2);
+    }
+}
+
+#[test]
+fn what_cannot_become_of_a_task_is_refused_and_told() {
+    let mut policy = policy(PLAIN);
+    let task_id = created(&scored(&mut policy, "a", 0.9, NOON))[0].task_id.clone();
+    let done = Transition::Completed { disposition: Disposition::Solved, channel: None };
+    let out = of(|out| assert!(policy.feedback(&task_id, done.clone(), "router 1", NOON + 1, out).is_err()));
+    let [Decision::Refused(refusal)] = out.as_slice() else { panic!("{out:?}") };
+    assert_eq!((refusal.customer_id.as_deref(), refusal.at_ms), (Some("a"), NOON + 1));
+    assert!(
+        refusal.reason.contains("is created and cannot become completed; it can become: offered"),
+        "{refusal:?}"
+    );
+    let out = of(|out| assert!(policy.feedback("save-x", done, "router 2", NOON + 2, out).is_err()));
+    let [Decision::Refused(refusal)] = out.as_slice() else { panic!("{out:?}") };
+    assert!(
+        refusal.customer_id.is_none() && refusal.reason.contains("there is no task save-x"),
+        "{refusal:?}"
+    );
 }
