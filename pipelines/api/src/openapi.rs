@@ -7,6 +7,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, HeaderBuilder, Ref, RefOr, Required};
 use utoipa::{Modify, OpenApi};
 
+use crate::params::{ID_MAX, PLAIN};
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::{ingest, reads, tasks};
 
@@ -129,7 +130,7 @@ fn change_parameters() -> [Parameter; 3] {
     let key = "The same when the same request is sent again: it changes nothing then, and is answered like the first time.";
     let tag = "The ETag of the task as the caller knows it; if it has changed, the answer is 412.";
     [
-        parameter("id", ParameterIn::Path, Required::True, "The task's id.", text(Some(512), None)),
+        parameter("id", ParameterIn::Path, Required::True, "The task's id.", text(Some(ID_MAX), Some(PLAIN))),
         parameter(
             "Idempotency-Key",
             ParameterIn::Header,
@@ -137,13 +138,7 @@ fn change_parameters() -> [Parameter; 3] {
             key,
             text(Some(128), Some("^[!-~]+$")),
         ),
-        parameter(
-            "If-Match",
-            ParameterIn::Header,
-            Required::False,
-            tag,
-            text(None, Some("^(\\*|\"[0-9]+\"(, ?\"[0-9]+\")*)$")),
-        ),
+        parameter("If-Match", ParameterIn::Header, Required::False, tag, text(None, Some("^\"[0-9]+\"$"))),
     ]
 }
 

@@ -9,6 +9,8 @@ use crate::problem::{Kind, Problem};
 
 /// Longest id, in characters.
 pub(crate) const ID_MAX: usize = 512;
+/// What has no control characters, as the description says it.
+pub(crate) const PLAIN: &str = "^[^\\x00-\\x1f\\x7f-\\x9f]+$";
 
 /// The id in a path: `%2F` is a slash of the id.
 pub(crate) struct Id(pub(crate) String);

@@ -44,7 +44,7 @@ pub(crate) struct Alerts {
 #[into_params(parameter_in = Query)]
 pub(crate) struct ScoreParams {
     /// Of which model; else of all.
-    #[param(min_length = 1, max_length = 512, nullable = false)]
+    #[param(min_length = 1, max_length = 512, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$", nullable = false)]
     model: Option<String>,
     /// Only those of at least this probability.
     #[serde(default)]
@@ -55,7 +55,7 @@ pub(crate) struct ScoreParams {
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: usize,
     /// The cursor of the page before.
-    #[param(min_length = 1, max_length = 512, nullable = false)]
+    #[param(min_length = 1, max_length = 512, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$", nullable = false)]
     cursor: Option<String>,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct ScoreParams {
 #[into_params(parameter_in = Query)]
 pub(crate) struct KpiParams {
     /// Of which KPI; else of all.
-    #[param(min_length = 1, max_length = 512, nullable = false)]
+    #[param(min_length = 1, max_length = 512, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$", nullable = false)]
     kpi: Option<String>,
     /// Only windows that end at this time (RFC 3339) or later.
     #[param(value_type = Option<String>, format = DateTime, nullable = false)]
@@ -94,7 +94,7 @@ fn thousand() -> usize {
 
 /// The latest scores of a customer, one per model.
 #[utoipa::path(get, path = "/v1/customers/{id}/risk", operation_id = "risk", tag = "scores",
-    params(("id" = String, Path, description = "The customer's id.", min_length = 1, max_length = 512)),
+    params(("id" = String, Path, description = "The customer's id.", min_length = 1, max_length = 512, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")),
     responses((status = 200, description = "What models say of the customer.", body = CustomerRisk)),
     security(("token" = ["read"])))]
 pub(crate) async fn risk(

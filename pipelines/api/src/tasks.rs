@@ -35,7 +35,7 @@ const REASON_MAX: usize = 1000;
 #[into_params(parameter_in = Query)]
 pub(crate) struct FeedParams {
     /// The cursor of the answer before; else from the first event that is kept.
-    #[param(min_length = 1, max_length = 512, nullable = false)]
+    #[param(min_length = 1, max_length = 512, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$", nullable = false)]
     cursor: Option<String>,
     /// So many at most.
     #[serde(default = "hundred")]
@@ -132,7 +132,7 @@ pub(crate) async fn feed(
 
 /// A task as it stands.
 #[utoipa::path(get, path = "/v1/tasks/{id}", operation_id = "task", tag = "tasks",
-    params(("id" = String, Path, description = "The task's id.", min_length = 1, max_length = 512)),
+    params(("id" = String, Path, description = "The task's id.", min_length = 1, max_length = 512, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")),
     responses((status = 200, description = "The task.", body = TaskView,
         headers(("ETag" = String, description = "Its revision in quotes.")))),
     security(("token" = ["read"])))]

@@ -92,7 +92,7 @@ async fn paths_are_taken_as_they_are() {
     {
         server.get(path).await.is_problem(404, "no-such-path");
     }
-    for id in ["..%2F..%2Fetc%2Fpasswd", "%252e%252e", ".", "%25", "a%3Fb", "%zz", "<script>"] {
+    for id in ["..%2F..%2Fetc%2Fpasswd", "%252e%252e", ".", "%25", "a%3Fb", "%zz"] {
         server.get(&format!("/v1/tasks/{id}")).await.is_problem(404, "unknown-task");
     }
     for id in ["%FF", "%00", "%0d%0aSet-Cookie:%20a", "%C0%AF", &"a".repeat(513)] {
