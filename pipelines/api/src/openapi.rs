@@ -81,7 +81,7 @@ fn complete(path: &str, method: &HttpMethod, operation: &mut Operation) {
     if is_change {
         operation.parameters.get_or_insert_default().extend(change_parameters().map(RefOr::T));
     }
-    for (_, response) in &mut operation.responses.responses {
+    for response in operation.responses.responses.values_mut() {
         if let RefOr::T(response) = response {
             rate_headers(response);
             if is_change {
@@ -127,6 +127,7 @@ fn change_parameters() -> [Parameter; 3] {
         let parameter = ParameterBuilder::new().name(name).parameter_in(place).required(required);
         parameter.description(Some(description)).schema(Some(schema)).build()
     };
+    let tags = text(None, Some("^\"[0-9]+\"$"));
     let key = "The same when the same request is sent again: it changes nothing then, and is answered like the first time.";
     let tag = "The ETag of the task as the caller knows it; if it has changed, the answer is 412.";
     [
@@ -138,7 +139,7 @@ fn change_parameters() -> [Parameter; 3] {
             key,
             text(Some(128), Some("^[!-~]+$")),
         ),
-        parameter("If-Match", ParameterIn::Header, Required::False, tag, text(None, Some("^\"[0-9]+\"$"))),
+        parameter("If-Match", ParameterIn::Header, Required::False, tag, tags),
     ]
 }
 

@@ -26,9 +26,9 @@ pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 pub struct Problem {
     /// Which kind of problem: `urn:headsup:` and a name, see docs/api.md.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: &'static str,
     /// The kind in words.
-    pub title: String,
+    pub title: &'static str,
     /// The status of the answer.
     #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
@@ -46,7 +46,7 @@ pub struct Problem {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// All kinds: name, status, title.
+/// All kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Query,
@@ -73,35 +73,54 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// Its name, status and title.
     fn parts(self) -> (&'static str, StatusCode, &'static str) {
         match self {
-            Self::Query => ("query", StatusCode::BAD_REQUEST, "the query is malformed"),
-            Self::Path => ("path", StatusCode::BAD_REQUEST, "the path is malformed"),
-            Self::Header => ("header", StatusCode::BAD_REQUEST, "a header is missing or malformed"),
-            Self::Json => ("json", StatusCode::BAD_REQUEST, "the body is not JSON"),
-            Self::Token => ("token", StatusCode::UNAUTHORIZED, "there is no valid token"),
-            Self::Scope => ("scope", StatusCode::FORBIDDEN, "the token does not allow it"),
-            Self::NoSuchPath => ("no-such-path", StatusCode::NOT_FOUND, "there is nothing here"),
+            Self::Query => ("urn:headsup:query", StatusCode::BAD_REQUEST, "the query is malformed"),
+            Self::Path => ("urn:headsup:path", StatusCode::BAD_REQUEST, "the path is malformed"),
+            Self::Header => {
+                ("urn:headsup:header", StatusCode::BAD_REQUEST, "a header is missing or malformed")
+            }
+            Self::Json => ("urn:headsup:json", StatusCode::BAD_REQUEST, "the body is not JSON"),
+            Self::Token => ("urn:headsup:token", StatusCode::UNAUTHORIZED, "there is no valid token"),
+            Self::Scope => ("urn:headsup:scope", StatusCode::FORBIDDEN, "the token does not allow it"),
+            Self::NoSuchPath => ("urn:headsup:no-such-path", StatusCode::NOT_FOUND, "there is nothing here"),
             Self::UnknownCustomer => {
-                ("unknown-customer", StatusCode::NOT_FOUND, "nobody scored the customer")
+                ("urn:headsup:unknown-customer", StatusCode::NOT_FOUND, "nobody scored the customer")
             }
-            Self::UnknownTask => ("unknown-task", StatusCode::NOT_FOUND, "there is no such task"),
-            Self::Method => ("method", StatusCode::METHOD_NOT_ALLOWED, "the path has other methods"),
-            Self::Slow => ("slow", StatusCode::REQUEST_TIMEOUT, "the body took too long"),
-            Self::Impossible => ("impossible", StatusCode::CONFLICT, "the task cannot become that"),
-            Self::Gone => ("gone", StatusCode::GONE, "what is behind the cursor is gone"),
-            Self::Revision => ("revision", StatusCode::PRECONDITION_FAILED, "the task has changed"),
-            Self::TooLarge => ("too-large", StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
-            Self::MediaType => {
-                ("media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is of another media type")
+            Self::UnknownTask => ("urn:headsup:unknown-task", StatusCode::NOT_FOUND, "there is no such task"),
+            Self::Method => {
+                ("urn:headsup:method", StatusCode::METHOD_NOT_ALLOWED, "the path has other methods")
             }
-            Self::Content => ("content", StatusCode::UNPROCESSABLE_ENTITY, "the body says something else"),
-            Self::KeyReused => {
-                ("key-reused", StatusCode::UNPROCESSABLE_ENTITY, "the key belongs to another request")
+            Self::Slow => ("urn:headsup:slow", StatusCode::REQUEST_TIMEOUT, "the body took too long"),
+            Self::Impossible => {
+                ("urn:headsup:impossible", StatusCode::CONFLICT, "the task cannot become that")
             }
-            Self::Rate => ("rate", StatusCode::TOO_MANY_REQUESTS, "there are too many requests"),
-            Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "something went wrong"),
-            Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "not now"),
+            Self::Gone => ("urn:headsup:gone", StatusCode::GONE, "what is behind the cursor is gone"),
+            Self::Revision => {
+                ("urn:headsup:revision", StatusCode::PRECONDITION_FAILED, "the task has changed")
+            }
+            Self::TooLarge => {
+                ("urn:headsup:too-large", StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
+            }
+            Self::MediaType => (
+                "urn:headsup:media-type",
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "the body is of another media type",
+            ),
+            Self::Content => {
+                ("urn:headsup:content", StatusCode::UNPROCESSABLE_ENTITY, "the body says something else")
+            }
+            Self::KeyReused => (
+                "urn:headsup:key-reused",
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "the key belongs to another request",
+            ),
+            Self::Rate => ("urn:headsup:rate", StatusCode::TOO_MANY_REQUESTS, "there are too many requests"),
+            Self::Internal => {
+                ("urn:headsup:internal", StatusCode::INTERNAL_SERVER_ERROR, "something went wrong")
+            }
+            Self::Unavailable => ("urn:headsup:unavailable", StatusCode::SERVICE_UNAVAILABLE, "not now"),
         }
     }
 }
@@ -110,8 +129,8 @@ impl Problem {
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
         let (name, status, title) = kind.parts();
         let problem = Self {
-            kind: format!("urn:headsup:{name}"),
-            title: title.to_owned(),
+            kind: name,
+            title,
             status: status.as_u16(),
             detail: detail.into(),
             allowed: None,

@@ -1,5 +1,7 @@
 //! The API over TCP, with a backend in memory.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
+
 mod acts;
 mod description;
 mod events;
