@@ -13,6 +13,7 @@ mod ingest;
 mod model;
 mod openapi;
 mod params;
+mod places;
 mod problem;
 mod reads;
 mod routes;

@@ -27,7 +27,7 @@ pub struct Options {
     pub rate: Rate,
     /// Largest body, in bytes.
     pub body_max: usize,
-    /// Room for all bodies at once, in bytes.
+    /// Room for all bodies at once, in bytes; at least for one.
     pub bodies_max: usize,
     /// How long a body may take.
     pub body_timeout: Duration,
@@ -82,7 +82,7 @@ pub fn router(backend: Arc<dyn Backend>, mut options: Options) -> Router {
     let shared = Arc::new(Shared {
         backend,
         callers: callers.collect(),
-        room: body::room(options.bodies_max),
+        room: body::room(options.bodies_max.max(options.body_max)),
         tokens,
         options,
     });

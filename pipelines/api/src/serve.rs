@@ -1,20 +1,22 @@
 //! Connections, of which none can keep the others from being served.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 
+use crate::places::{Place, Places};
 use crate::stop::Stop;
 use crate::tls::Tls;
 
@@ -27,7 +29,7 @@ const BUSY: &[u8] =
 /// What connections may take.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Open at once.
+    /// Open at once; when there are more, those end that have asked nothing for the longest time.
     pub connections: usize,
     /// Open at once from an address; of IPv6, from a /64.
     pub connections_per_address: usize,
@@ -59,7 +61,9 @@ impl Default for Limits {
 
 /// Answers connections by `router`, until `stop`; then returns once they are over.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, tls: Option<Tls>, stop: Stop) {
-    let places = Arc::new(Places::new(&limits));
+    let places = Arc::new(Places::new(limits.connections, limits.connections_per_address));
+    // Nothing is sent: it ends when the last connection has let go of it.
+    let (alive, mut all) = mpsc::channel::<()>(1);
     let server = Arc::new(Server { router, limits, tls, stop: stop.clone() });
     loop {
         let (stream, address) = tokio::select! {
@@ -74,10 +78,13 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, tls: O
         };
         match places.take(address.ip()) {
             Some(place) => {
-                let server = server.clone();
+                let (server, alive) = (server.clone(), alive.clone());
                 tokio::spawn(async move {
-                    server.connection(stream).await;
-                    drop(place);
+                    tokio::select! {
+                        () = server.connection(stream, &place) => {}
+                        () = place.lost() => {}
+                    }
+                    drop((place, alive));
                 });
             }
             None => {
@@ -88,9 +95,8 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, tls: O
             }
         }
     }
-    drop(listener);
-    let all = u32::try_from(places.max).unwrap_or(u32::MAX);
-    let _ = timeout(server.limits.grace, places.free.acquire_many(all)).await;
+    drop((listener, alive));
+    let _ = timeout(server.limits.grace, all.recv()).await;
 }
 
 struct Server {
@@ -101,26 +107,35 @@ struct Server {
 }
 
 impl Server {
-    async fn connection(&self, stream: TcpStream) {
+    async fn connection(&self, stream: TcpStream, place: &Arc<Place>) {
         // It only makes answers quicker.
         let _ = stream.set_nodelay(true);
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.limits.write_timeout));
         let stream = Box::pin(stream);
         match &self.tls {
-            None => self.requests(stream).await,
+            None => self.requests(stream, place).await,
             Some(Tls(acceptor)) => {
                 if let Ok(Ok(stream)) = timeout(self.limits.handshake_timeout, acceptor.accept(stream)).await
                 {
-                    self.requests(stream).await;
+                    self.requests(stream, place).await;
                 }
             }
         }
     }
 
     /// What goes wrong with a connection is its client's to see.
-    async fn requests(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
-        let service = TowerToHyperService::new(self.router.clone());
+    async fn requests(&self, stream: impl AsyncRead + AsyncWrite + Unpin, place: &Arc<Place>) {
+        let routes = TowerToHyperService::new(self.router.clone());
+        let service = service_fn(|request: Request<Incoming>| {
+            place.asked();
+            let answer = routes.call(request);
+            async move {
+                let answer = answer.await;
+                place.answered();
+                answer
+            }
+        });
         let mut connection = std::pin::pin!(
             http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -133,59 +148,5 @@ impl Server {
             () = self.stop.wait() => connection.as_mut().graceful_shutdown(),
         }
         let _ = timeout(self.limits.grace, connection).await;
-    }
-}
-
-/// Who is connected.
-struct Places {
-    max: usize,
-    per_address: usize,
-    free: Arc<Semaphore>,
-    taken: Mutex<HashMap<IpAddr, usize>>,
-}
-
-struct Place {
-    places: Arc<Places>,
-    address: IpAddr,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Places {
-    fn new(limits: &Limits) -> Self {
-        let max = limits.connections.clamp(1, Semaphore::MAX_PERMITS);
-        let free = Arc::new(Semaphore::new(max));
-        Self { max, per_address: limits.connections_per_address, free, taken: Mutex::default() }
-    }
-
-    fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let address = network(address);
-        let permit = self.free.clone().try_acquire_owned().ok()?;
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = taken.entry(address).or_default();
-        if *count >= self.per_address {
-            return None;
-        }
-        *count += 1;
-        Some(Place { places: self.clone(), address, _permit: permit })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = taken.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                taken.remove(&self.address);
-            }
-        }
-    }
-}
-
-/// What an address counts as: who has one of IPv6 has the whole /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
-        address => address,
     }
 }

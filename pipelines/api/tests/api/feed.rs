@@ -58,7 +58,9 @@ async fn a_wait_ends_with_the_server_which_ends_then() {
     let server = Server::start().await;
     let wait = server.get("/v1/tasks?cursor=at-1&wait=60");
     let stop = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        while server.memory.waiting() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         server.stop.now();
     };
     let (answer, ()) = tokio::time::timeout(LONG, async { tokio::join!(wait, stop) }).await.unwrap();

@@ -132,12 +132,8 @@ async fn slow_heads_starve_nobody() {
         slow.push(stream);
     }
     // Somebody else, from another address, is served meanwhile.
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
-    let mut other = socket.connect(server.address).await.unwrap();
-    let request =
-        format!("GET /v1/scores HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {}\r\n\r\n", server.all);
-    other.write_all(request.as_bytes()).await.unwrap();
+    let mut other = connect_from(&server, "127.0.0.2").await;
+    other.write_all(scores(&server).as_bytes()).await.unwrap();
     Answer::read(&mut other).await.is_ok();
     // A byte now and then helps nobody to stay.
     for _ in 0..3 {
@@ -151,30 +147,81 @@ async fn slow_heads_starve_nobody() {
     server.get("/v1/scores").await.is_ok();
 }
 
+/// A connection from another of this machine's addresses.
+async fn connect_from(server: &Server, address: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
+    socket.connect(server.address).await.unwrap()
+}
+
+fn scores(server: &Server) -> String {
+    format!("GET /v1/scores HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {}\r\n\r\n", server.all)
+}
+
 #[tokio::test]
-async fn who_finds_no_place_is_told() {
+async fn who_asks_nothing_makes_room_for_who_does() {
+    let server = with(|_, limits| limits.connections = 10).await;
+    let mut slow = Vec::new();
+    for place in 0..MANY {
+        let mut stream = connect_from(&server, &format!("127.0.1.{}", place % 200)).await;
+        let _ = stream.write_all(b"GET /v1/scores HTTP/1.1\r\nX: ").await;
+        slow.push(stream);
+    }
+    // All places are taken by others that are still within their time.
+    let mut stream = server.connect().await;
+    stream.write_all(scores(&server).as_bytes()).await.unwrap();
+    Answer::read(&mut stream).await.is_ok();
+    // All but the newest are gone.
+    for stream in &mut slow[..MANY - 10] {
+        ends(stream).await;
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_an_answer_keeps_the_place() {
     let server = with(|_, limits| limits.connections = 2).await;
-    let mut first = server.connect().await;
-    let request =
-        format!("GET /v1/scores HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {}\r\n\r\n", server.all);
-    first.write_all(request.as_bytes()).await.unwrap();
-    Answer::read(&mut first).await.is_ok();
-    let _second = server.connect().await;
+    let wait = format!(
+        "GET /v1/tasks?cursor=at-1&wait=60 HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {}\r\n\r\n",
+        server.all
+    );
+    let mut waiting = [server.connect().await, server.connect().await];
+    for stream in &mut waiting {
+        stream.write_all(wait.as_bytes()).await.unwrap();
+    }
+    let both = async {
+        while server.memory.waiting() < 2 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(LONG, both).await.unwrap();
     let mut third = server.connect().await;
     let answer = Answer::read(&mut third).await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
-    // Who has a place keeps it, and gives it back.
-    first.write_all(request.as_bytes()).await.unwrap();
-    Answer::read(&mut first).await.is_ok();
+    server.memory.create("t-2");
+    for stream in &mut waiting {
+        Answer::read(stream).await.is_ok();
+    }
+    server.get("/v1/scores").await.is_ok();
+}
+
+#[tokio::test]
+async fn an_address_has_its_share_and_gives_it_back() {
+    let server = with(|_, limits| limits.connections_per_address = 2).await;
+    let (first, _second) = (server.connect().await, server.connect().await);
+    let mut third = server.connect().await;
+    let answer = Answer::read(&mut third).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    let mut other = connect_from(&server, "127.0.0.2").await;
+    other.write_all(scores(&server).as_bytes()).await.unwrap();
+    Answer::read(&mut other).await.is_ok();
     drop(first);
     let free = async {
         loop {
             let mut stream = server.connect().await;
-            let _ = stream.write_all(request.as_bytes()).await;
+            let _ = stream.write_all(scores(&server).as_bytes()).await;
             if Answer::try_read(&mut stream).await.is_some_and(|answer| answer.status == 200) {
                 break;
             }
-            sleep(Duration::from_millis(10)).await;
         }
     };
     timeout(LONG, free).await.unwrap();
@@ -184,9 +231,7 @@ async fn who_finds_no_place_is_told() {
 async fn an_idle_connection_is_ended() {
     let server = with(|_, limits| limits.head_timeout = SHORT).await;
     let mut stream = server.connect().await;
-    let request =
-        format!("GET /v1/scores HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {}\r\n\r\n", server.all);
-    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.write_all(scores(&server).as_bytes()).await.unwrap();
     Answer::read(&mut stream).await.is_ok();
     ends(&mut stream).await;
     // Who waits for tasks is not idle.

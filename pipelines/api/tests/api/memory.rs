@@ -100,6 +100,11 @@ impl Memory {
         self.state().gone = count;
     }
 
+    /// How many read the feed, or wait for it.
+    pub fn waiting(&self) -> usize {
+        self.changes.receiver_count()
+    }
+
     /// What was sent and accepted.
     pub fn events(&self) -> Vec<String> {
         let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
