@@ -11,7 +11,7 @@ use headsup_sources::simulate::{self, Incident, IncidentKind, Simulator};
 
 use crate::import::Appender;
 use crate::run::{TOPICS, make_topics, stop_on_signal, summary};
-use crate::{Failure, Place, kpis, rules};
+use crate::{Failure, Place, api, kpis, rules};
 
 /// Play a simulated day faster than it passed: simulator, log, KPIs, live page.
 /// In the second hour of the day shift the handle time of one skill rises above
@@ -74,9 +74,7 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
 
     let board = Arc::new(Board::new(&kpis, config.metrics_series_max));
     let stop = stop_on_signal()?;
-    let address = headsup_runtime::serve(board.clone(), &config.http_listen).map_err(|error| {
-        Failure::new(format!("cannot serve the page at {}: {error}; set http.listen", config.http_listen))
-    })?;
+    let address = api::serve(&board, &config, Some(&log))?;
     eprintln!("a simulated day, {} times as fast as it passed, from 09:00", args.speed);
     eprintln!("page at http://{address}/, metrics at http://{address}/metrics; stop with Ctrl-C");
 

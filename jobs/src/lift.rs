@@ -17,25 +17,39 @@ use crate::output::{self, thousands};
 use crate::sql::{explain, tokio_runtime};
 use crate::{Failure, Place, kpis};
 
+mod campaign;
+
 /// Whether a campaign helped: customers assigned to be contacted against those assigned to be left alone.
 ///
-/// Arms are compared as assigned, whoever was reached (intention to treat). A row is a customer, once, with the
-/// columns treated and outcome (true or false), and if you have them: contacted (true or false; else all treated
+/// Arms are compared as assigned, whoever was reached (intention to treat). Of a CAMPAIGN the customers are those that
+/// a run has assigned (table tasks), each at the first time, once the outcome is known: what a file in sql/outcomes/
+/// says of the campaign's model, within its horizon.
+///
+/// Else a row of --units or --sql is a customer, once, with the columns treated and outcome (true or false), and if you have them: contacted (true or false; else all treated
 /// were), score (the risk at assignment), cost_minor and gain_minor (of the contact, and of an averted outcome).
 /// Without rows, and with --base-rate, it says how many customers the campaign needs.
 #[derive(Debug, Args)]
 pub struct LiftArgs {
     #[command(flatten)]
     place: Place,
+    /// The campaign, by its name in the policy
+    #[arg(conflicts_with_all = ["sql", "units"])]
+    campaign: Option<String>,
+    /// The policy of the run, if not the one built in
+    #[arg(long, value_name = "FILE", requires = "campaign")]
+    policy: Option<PathBuf>,
+    /// What the campaign is to avert, if not what is built in for its model
+    #[arg(long, value_name = "FILE", requires = "campaign")]
+    outcome: Option<PathBuf>,
     /// A query that gives these rows, over facts and the table units of --units
     #[arg(long, value_name = "SQL")]
     sql: Option<String>,
     /// A Parquet file, table units; without --sql its rows are taken as they are
     #[arg(long, value_name = "FILE")]
     units: Option<PathBuf>,
-    /// Share of customers assigned to be left alone
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
-    control_share: f64,
+    /// Share of customers assigned to be left alone [default: the campaign's, else 0.1]
+    #[arg(long, value_name = "SHARE")]
+    control_share: Option<f64>,
     /// How often chance may pass for an effect
     #[arg(long, default_value_t = 0.05)]
     alpha: f64,
@@ -51,41 +65,57 @@ pub struct LiftArgs {
     /// Customers assigned a day, to say how long it takes
     #[arg(long, value_name = "N")]
     per_day: Option<f64>,
-    /// From the assignment until the outcome is known
-    #[arg(long, value_name = "DURATION", default_value = "10d", value_parser = days)]
-    horizon: f64,
+    /// From the assignment until the outcome is known [default: of the outcome's file, else 10d]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    horizon: Option<i64>,
     /// As JSON, with all figures
     #[arg(long)]
     json: bool,
 }
 
-fn days(text: &str) -> Result<f64, String> {
-    let ms = parse_duration_ms(text).ok_or_else(|| "expected a duration such as 10d".to_owned())?;
-    Ok(ms as f64 / 86_400_000.0)
+/// A control share and a horizon for those who name none.
+const CONTROL_SHARE: f64 = 0.1;
+const HORIZON_MS: i64 = 10 * 86_400_000;
+
+fn duration(text: &str) -> Result<i64, String> {
+    parse_duration_ms(text).ok_or_else(|| "expected a duration such as 10d".to_owned())
+}
+
+fn days(ms: i64) -> f64 {
+    ms as f64 / 86_400_000.0
 }
 
 pub fn lift(args: &LiftArgs) -> Result<(), Failure> {
     let usage = |message: String| Failure { code: 2, message };
-    if args.sql.is_none() && args.units.is_none() {
+    let of_run = args.campaign.as_deref().map(|name| campaign::find(args, name)).transpose()?;
+    if args.sql.is_none() && args.units.is_none() && of_run.is_none() {
         let Some(base_rate) = args.base_rate else {
             return Err(usage(
-                "say where the customers are, --units FILE or --sql QUERY, or --base-rate to plan a campaign; see headsup \
-                 lift --help"
+                "name a campaign, or say where the customers are, --units FILE or --sql QUERY, or --base-rate to plan a \
+                 campaign; see headsup lift --help"
                     .to_owned(),
             ));
         };
         return plan(args, base_rate);
     }
     let plan = Plan {
-        control_share: args.control_share,
+        control_share: args
+            .control_share
+            .or(of_run.as_ref().map(|run| run.control_share))
+            .unwrap_or(CONTROL_SHARE),
         alpha: args.alpha,
         power: args.power,
         relative_cut: args.cut,
         base_rate: args.base_rate,
         per_day: args.per_day,
-        horizon_days: args.horizon,
+        horizon_days: days(of_run.as_ref().map_or(args.horizon.unwrap_or(HORIZON_MS), |run| run.horizon_ms)),
     };
-    let lift = analyse(&units(args)?, &plan).map_err(|error| usage(error.to_string()))?;
+    let query = match (&of_run, &args.sql) {
+        (Some(run), _) => run.query.as_str(),
+        (None, Some(sql)) => sql,
+        (None, None) => "SELECT * FROM units",
+    };
+    let lift = analyse(&units(args, query)?, &plan).map_err(|error| usage(error.to_string()))?;
     if args.json {
         return output::print(serde_json::to_string_pretty(&lift).map_err(Failure::from_error)? + "\n");
     }
@@ -102,7 +132,7 @@ fn plan(args: &LiftArgs, base_rate: f64) -> Result<(), Failure> {
         power: args.power,
         treated_per_control,
     };
-    let share = args.control_share;
+    let share = args.control_share.unwrap_or(CONTROL_SHARE);
     let equal = sample_size(&design(1.0)).map_err(usage)?;
     let own = sample_size(&design((1.0 - share) / share)).map_err(usage)?;
     let mut text = format!(
@@ -119,7 +149,8 @@ fn plan(args: &LiftArgs, base_rate: f64) -> Result<(), Failure> {
             thousands(sizes.control)
         );
         if let Some(per_day) = args.per_day {
-            let days = days_until(sizes.total(), 0, per_day, args.horizon).map_err(usage)?;
+            let days = days_until(sizes.total(), 0, per_day, days(args.horizon.unwrap_or(HORIZON_MS)))
+                .map_err(usage)?;
             text += &format!(", {} days", thousands(days));
         }
         text += "\n";
@@ -128,7 +159,7 @@ fn plan(args: &LiftArgs, base_rate: f64) -> Result<(), Failure> {
 }
 
 /// The customers of a campaign.
-fn units(args: &LiftArgs) -> Result<Vec<Unit>, Failure> {
+fn units(args: &LiftArgs, query: &str) -> Result<Vec<Unit>, Failure> {
     let settings = args.place.config()?.kpis;
     let kpis = kpis::load(None, &settings)?;
     let batches = tokio_runtime()?.block_on(async {
@@ -141,7 +172,7 @@ fn units(args: &LiftArgs) -> Result<Vec<Unit>, Failure> {
             options.file_extension = &extension;
             context.register_parquet("units", &path, options).await?;
         }
-        context.sql(args.sql.as_deref().unwrap_or("SELECT * FROM units")).await?.collect().await
+        context.sql(query).await?.collect().await
     });
     let batches = batches.map_err(|error: DataFusionError| Failure::new(explain(&error)))?;
     let mut units = Vec::new();
@@ -149,7 +180,13 @@ fn units(args: &LiftArgs) -> Result<Vec<Unit>, Failure> {
         of_batch(batch, units.len(), &mut units).map_err(|message| Failure { code: 2, message })?;
     }
     if units.is_empty() {
-        return Err(Failure::new("there are no customers in what was asked for"));
+        return Err(Failure::new(match &args.campaign {
+            Some(name) => format!(
+                "campaign {name} has assigned no customer whose outcome is known already; `headsup sql \"SELECT event, \
+                 count(*) FROM tasks GROUP BY event\"` says what it has done"
+            ),
+            None => "there are no customers in what was asked for".to_owned(),
+        }));
     }
     Ok(units)
 }

@@ -3,6 +3,7 @@
 //! A file per subcommand. Errors are printed here, once.
 
 mod alerts;
+mod api;
 mod check;
 mod clickhouse;
 mod demo;
@@ -109,6 +110,8 @@ enum Command {
     Quarantine(quarantine::QuarantineArgs),
     /// Make the tables in ClickHouse, and look what is in them
     Clickhouse(clickhouse::ClickhouseArgs),
+    /// Make a token for the HTTP API
+    Token(api::TokenArgs),
     /// Print a configuration with every key, its default and its meaning
     Config,
 }
@@ -235,6 +238,7 @@ fn main() -> ExitCode {
         Command::Recompute(args) => recompute::recompute(&args),
         Command::Quarantine(args) => quarantine::quarantine(&args),
         Command::Clickhouse(args) => clickhouse::clickhouse(&args),
+        Command::Token(args) => api::token(&args),
         Command::Config => output::print(Config::sample()),
     };
     match result {

@@ -11,7 +11,7 @@ use headsup_kpi::Share;
 use headsup_runtime::{ALERTS, Board, Input, Job, KPIS, PARTIALS, QUARANTINE, Report, Role, SCORES, TASKS};
 
 use crate::output::{Progress, thousands};
-use crate::{Failure, Place, kpis, policy, rules, scoring};
+use crate::{Failure, Place, api, kpis, policy, rules, scoring};
 
 /// The topics that the pipeline reads.
 pub const TOPICS: [&str; 2] = ["conversations", "orders"];
@@ -115,12 +115,13 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
 pub fn execute(job: Job, input: Input, serve: bool) -> Result<(), Failure> {
     let board = Arc::new(Board::new(&job.kpis, job.config.metrics_series_max));
     let stop = stop_on_signal()?;
-    let listen = job.config.http_listen.clone();
     let until_end = job.until_end;
     if serve || !until_end {
-        let address = headsup_runtime::serve(board.clone(), &listen).map_err(|error| {
-            Failure::new(format!("cannot serve the page at {listen}: {error}; set http.listen"))
-        })?;
+        let log = match &input {
+            Input::Log(log, _) => Some(log),
+            Input::Files(_) => None,
+        };
+        let address = api::serve(&board, &job.config, log)?;
         eprintln!("page at http://{address}/, metrics at http://{address}/metrics; stop with Ctrl-C");
     }
     let watcher = until_end.then(|| watch(board.clone(), stop.clone()));

@@ -125,8 +125,14 @@ fn run_into_clickhouse(folder: &Path, data: &str, kind: Kind) {
     ok(folder, &["clickhouse", "migrate", "--config", "ck.toml", "--kpis", "kpis"]);
     ok(folder, &[again.as_slice(), &["--config", "ck.toml"]].concat());
     for (table, numbers) in [
-        ("scores", "count(DISTINCT customer_id), max(margin), min(percentile), sum(length(reasons))"),
-        ("tasks", "count(DISTINCT id), max(revision), sum(value_minor), max(probability), sum(length(data))"),
+        (
+            "scores",
+            "count(DISTINCT customer_id), CAST(1e6 * max(margin) AS BIGINT), CAST(1e6 * min(percentile) AS BIGINT), sum(length(reasons))",
+        ),
+        (
+            "tasks",
+            "count(DISTINCT id), max(revision), sum(value_minor), CAST(1e6 * max(probability) AS BIGINT), sum(length(data))",
+        ),
         ("signals", "count(DISTINCT id), count(DISTINCT type), count(retryable)"),
     ] {
         let query = format!("SELECT count(*) AS n, {numbers} FROM");
@@ -135,6 +141,63 @@ fn run_into_clickhouse(folder: &Path, data: &str, kind: Kind) {
         let theirs = query.replace("length(", "lengthUTF8(");
         assert_eq!(server.say(&format!("{theirs} headsup.{table}")), ours, "{kind:?}: {table}");
     }
+}
+
+/// What `headsup lift` takes of campaign save_order is what is there, counted customer by customer.
+fn lift_is_as_counted(folder: &Path) {
+    let of = |query: &str| ok(folder, &["sql", "--format", "csv", "--data", "whole", query]).0;
+    let rows = |text: String| -> Vec<(String, String, i64)> {
+        let row = |line: &str| {
+            let mut cells = line.split(',').map(str::to_owned);
+            let (customer, what) = (cells.next().expect("a customer"), cells.next().expect("a text"));
+            (customer, what, cells.next().expect("a time").parse().expect("a number"))
+        };
+        text.lines().skip(1).map(row).collect()
+    };
+    let all = "arrow_cast(at, 'Int64') AS us FROM";
+    let assigned = rows(of(&format!(
+        "SELECT customer_id, arm, {all} tasks WHERE event = 'task.assigned' AND campaign = 'save_order' ORDER BY us"
+    )));
+    let orders = rows(of(&format!("SELECT customer_id, type || ' ' || coalesce(actor, ''), {all} orders")));
+    let done = rows(of(&format!("SELECT customer_id, campaign, {all} tasks WHERE event = 'task.completed'")));
+    let until = orders.iter().map(|(.., us)| *us).max().expect("orders");
+    let horizon = 5 * 86_400_000_000;
+    let (mut units, mut outcomes, mut contacted) = ([0_u64; 2], [0_u64; 2], [0_u64; 2]);
+    let mut seen = std::collections::BTreeSet::new();
+    for (customer, arm, at) in &assigned {
+        if !seen.insert(customer) || at + horizon > until {
+            continue;
+        }
+        let arm = usize::from(arm == "control");
+        let averted = |(who, what, us): &(String, String, i64)| {
+            who == customer
+                && (what == "return_requested " || what == "cancelled customer")
+                && *us > *at
+                && *us <= at + horizon
+        };
+        units[arm] += 1;
+        outcomes[arm] += u64::from(orders.iter().any(averted));
+        contacted[arm] +=
+            u64::from(done.iter().any(|(who, what, _)| who == customer && what == "save_order"));
+    }
+    assert!(units[0] > 20 && units[1] > 20 && outcomes[0] > 0 && contacted[0] > 0, "{units:?} {outcomes:?}");
+    let outcome = include_str!("../../../sql/outcomes/order_return.sql");
+    std::fs::write(folder.join("outcome.sql"), outcome).expect("written");
+    let lift = ["lift", "save_order", "--policy", "p.toml", "--data", "whole"];
+    assert!(fails(folder, &lift, 2).contains("name the file with --outcome"));
+    let mine = ["--outcome", "outcome.sql", "--horizon", "5d"];
+    let json = ok(folder, &[lift.as_slice(), &mine, &["--json"]].concat()).0;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    for (place, arm) in ["treated", "control"].into_iter().enumerate() {
+        let found =
+            ["units", "outcomes", "contacted"].map(|what| json[arm][what].as_u64().expect("a number"));
+        assert_eq!(found, [units[place], outcomes[place], contacted[place]], "{arm}");
+    }
+    assert_eq!(json["plan"]["control_share"], 0.5);
+    assert_eq!(json["plan"]["horizon_days"], 5.0);
+    let later = ["--outcome", "outcome.sql", "--horizon", "60d"];
+    assert!(fails(folder, &[lift.as_slice(), &later].concat(), 1).contains("whose outcome is known already"));
+    assert!(fails(folder, &["lift", "nobody", "--policy", "p.toml"], 2).contains("only save_order, best"));
 }
 
 fn time_of(line: &str) -> &str {
@@ -227,6 +290,8 @@ fn served_is_recomputed_and_a_kill_changes_nothing() {
         "a task twice",
         "SELECT task_id FROM tasks WHERE event = 'task.created' GROUP BY 1 HAVING count(*) > 1",
     );
+
+    lift_is_as_counted(folder);
 
     // Killed again and again on the way.
     ok(folder, &["import", "events", "e.jsonl", "--data", "killed"]);

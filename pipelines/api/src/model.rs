@@ -13,9 +13,8 @@ use crate::time::Time;
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(example = json!({
     "customer_id": "c-1042", "model": "order_return", "version": "3", "probability": 0.71,
-    "percentile": 98.4, "lead_ms": 86_400_000, "order_ids": ["o-77"],
-    "reasons": [{"group": "delivery", "en": "delivered late", "zh": "配送延迟"}],
-    "shop": "north", "channel": "app", "at": "2026-03-02T10:00:00.000Z"
+    "percentile": 98.4, "reasons": [{"group": "delivery", "en": "delivered late", "zh": "配送延迟"}],
+    "at": "2026-03-02T10:00:00.000Z"
 }))]
 pub struct Score {
     /// Of whom.
@@ -30,36 +29,10 @@ pub struct Score {
     /// Where that stands among the scores of the last day.
     #[schema(minimum = 0, maximum = 100, required = true)]
     pub percentile: Option<f64>,
-    /// How long it takes at least until what is feared happens, in ms.
-    pub lead_ms: u64,
-    /// The orders in question, if it is about orders.
-    pub order_ids: Vec<String>,
     /// Why, the strongest first.
     pub reasons: Vec<Reason>,
-    /// The shop that it is about.
-    pub shop: String,
-    /// The channel that it is about.
-    pub channel: String,
     /// Of when.
     pub at: Time,
-}
-
-impl From<headsup_tasks::Score> for Score {
-    fn from(score: headsup_tasks::Score) -> Self {
-        Self {
-            customer_id: score.customer_id,
-            model: score.model,
-            version: score.version,
-            probability: score.probability,
-            percentile: score.percentile,
-            lead_ms: score.lead_ms,
-            order_ids: score.order_ids,
-            reasons: score.reasons.iter().map(Reason::from).collect(),
-            shop: score.shop,
-            channel: score.channel,
-            at: Time(score.at_ms),
-        }
-    }
 }
 
 /// Scores, the highest first.

@@ -45,6 +45,12 @@ pub struct Config {
     pub store_flush_ms: i64,
     /// Where the page and the metrics are served.
     pub http_listen: String,
+    /// The file of tokens for the API; empty: nobody may ask.
+    pub api_tokens: String,
+    /// The files of a certificate and its key; empty: without TLS.
+    pub api_certificate: String,
+    /// See `api_certificate`.
+    pub api_key: String,
     /// Series of KPIs in the metrics at most.
     pub metrics_series_max: usize,
     /// A partition that has been quiet for so long, by the clock, gets a heartbeat.
@@ -105,6 +111,9 @@ impl Default for Config {
             store_tables: Table::ALL.into_iter().filter(|table| *table != Table::Signals).collect(),
             store_flush_ms: 30_000,
             http_listen: "127.0.0.1:8787".to_owned(),
+            api_tokens: String::new(),
+            api_certificate: String::new(),
+            api_key: String::new(),
             metrics_series_max: 10_000,
             heartbeat_ms: 1_000,
             clickhouse: ClickhouseConfig::default(),
@@ -517,6 +526,36 @@ const KEYS: &[Key] = &[
         },
     },
     Key {
+        section: "api",
+        name: "tokens",
+        default: "\"\"",
+        doc: "The file of tokens for the HTTP API; `headsup token` makes one. Without it nobody may ask.",
+        set: |config, value| {
+            config.api_tokens = text(value)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "api",
+        name: "certificate",
+        default: "\"\"",
+        doc: "A PEM file of certificates, the server's first; with it everything is served by TLS.",
+        set: |config, value| {
+            config.api_certificate = text(value)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "api",
+        name: "key",
+        default: "\"\"",
+        doc: "A PEM file of the certificate's key.",
+        set: |config, value| {
+            config.api_key = text(value)?;
+            Ok(())
+        },
+    },
+    Key {
         section: "metrics",
         name: "series_max",
         default: "10000",
@@ -649,6 +688,10 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+fn text(value: &toml::Value) -> Result<String, String> {
+    value.as_str().map(str::to_owned).ok_or_else(|| "expected a text".to_owned())
 }
 
 fn integer(value: &toml::Value, least: i64, most: i64) -> Result<i64, String> {

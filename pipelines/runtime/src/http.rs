@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,6 @@ use futures_util::stream;
 use headsup_alerts::{Alert, Rule};
 use headsup_stream::Accounting;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use crate::board::Board;
 use crate::metrics;
@@ -26,30 +24,16 @@ const PAGE: &str = include_str!("../../../dashboards/live/index.html");
 /// How often the page is told of changes at most.
 const PAGE_EVERY: Duration = Duration::from_millis(250);
 
-/// Serves `board` at `listen` in a thread of its own, until the process ends.
-///
-/// # Errors
-/// The address is taken or not ours.
-pub fn serve(board: Arc<Board>, listen: &str) -> std::io::Result<SocketAddr> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let listener = runtime.block_on(TcpListener::bind(listen))?;
-    let address = listener.local_addr()?;
-    std::thread::Builder::new().name("http".to_owned()).spawn(move || {
-        let routes = Router::new()
-            .route("/", get(|| async { Html(PAGE) }))
-            .route("/metrics", get(metrics_page))
-            .route("/healthz", get(|| async { "ok\n" }))
-            .route("/readyz", get(ready))
-            .route("/live", get(live))
-            .route("/live/events", get(events))
-            .with_state(board);
-        // It only returns on an error of the listener, and there is nobody to tell
-        // but the log; the pipeline goes on without.
-        if let Err(error) = runtime.block_on(async { axum::serve(listener, routes).await }) {
-            eprintln!("headsup: the page is no longer served: {error}");
-        }
-    })?;
-    Ok(address)
+/// What is served of a run but its API.
+pub fn routes(board: Arc<Board>) -> Router {
+    Router::new()
+        .route("/", get(|| async { Html(PAGE) }))
+        .route("/metrics", get(metrics_page))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/live", get(live))
+        .route("/live/events", get(events))
+        .with_state(board)
 }
 
 async fn metrics_page(Shared(board): Shared<Arc<Board>>) -> Response {

@@ -28,7 +28,7 @@ pub use begin::{Begun, begin};
 pub use board::{Board, KpiBoard, PartitionBoard, Point, Series, Stalls, State};
 pub use config::{ClickhouseConfig, Config, ConfigError};
 pub use heal::{HealError, Healed, Range, has_values, heal};
-pub use http::serve;
+pub use http::routes;
 pub use metrics::render;
 pub use publish::SCORE_COLUMNS;
 pub use query::{recompute, recompute_from, register_rows, session};

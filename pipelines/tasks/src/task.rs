@@ -431,6 +431,8 @@ pub struct TaskEvent {
     pub at_ms: i64,
     /// What.
     pub transition: Transition,
+    /// By which it is recognised: source and id of the event that said it, or what headsup calls it.
+    pub cause: String,
 }
 
 /// Why a transition is refused.
@@ -537,6 +539,7 @@ impl Task {
             revision: self.life.revision,
             at_ms: self.life.since_ms,
             transition,
+            cause: event_id.to_owned(),
         }))
     }
 
@@ -582,6 +585,7 @@ impl TaskEvent {
             "revision": self.revision,
             "campaign": self.campaign,
             "customer_id": self.customer_id,
+            "cause": self.cause,
             "origin": "proactive",
         });
         match &self.transition {

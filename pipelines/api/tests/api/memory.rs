@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use headsup_api::{
     Act, ActError, AlertState, AlertView, Backend, CloudEvent, EventAnswer, Feed, KpiQuery, KpiRow,
-    ReadError, Score, ScorePage, ScoreQuery, Severity, TaskView, Time, Unavailable,
+    ReadError, Reason, Score, ScorePage, ScoreQuery, Severity, TaskView, Time, Unavailable,
 };
-use headsup_tasks::task::{Arm, Life, Priority, Reach, Reason, Risk, Task, TaskError, Transition};
+use headsup_tasks::task::{self, Arm, Life, Priority, Reach, Risk, Task, TaskError, Transition};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -43,19 +43,15 @@ impl Memory {
         for (customer, model, probability) in
             [("c-1", "order_return", 0.7), ("c-1", "churn", 0.2), ("客户/2", "churn", 0.9)]
         {
-            memory.state().scores.push(Score::from(headsup_tasks::Score {
+            memory.state().scores.push(Score {
                 customer_id: customer.to_owned(),
                 model: model.to_owned(),
                 version: "3".to_owned(),
                 probability,
                 percentile: (probability > 0.5).then_some(98.5),
-                lead_ms: 86_400_000,
-                order_ids: vec!["o-7".to_owned()],
-                reasons: vec![reason()],
-                shop: "north".to_owned(),
-                channel: "app".to_owned(),
-                at_ms: NOW_MS,
-            }));
+                reasons: vec![Reason::from(&reason())],
+                at: Time(NOW_MS),
+            });
         }
         memory.create("late/1");
         memory
@@ -129,8 +125,8 @@ impl Memory {
     }
 }
 
-fn reason() -> Reason {
-    Reason { group: "delivery".to_owned(), en: "late".to_owned(), zh: "延迟".to_owned() }
+fn reason() -> task::Reason {
+    task::Reason { group: "delivery".to_owned(), en: "late".to_owned(), zh: "延迟".to_owned() }
 }
 
 /// The place that a cursor is.

@@ -119,6 +119,16 @@ proptest! {
             prop_assert!(wrongs.is_empty(), "{wrongs:#?}");
             let again: Value = serde_json::from_str(&event.to_string()).unwrap();
             prop_assert_eq!(&again, &event);
+            // Who reads it knows the same.
+            match (decision, crate::Told::of(&again)) {
+                (Decision::Created(task), Some(crate::Told::Created(told))) => prop_assert_eq!(&told, task),
+                (Decision::Changed(event), Some(crate::Told::Changed(told))) => prop_assert_eq!(&told, event),
+                (Decision::Refused(refusal), Some(crate::Told::Refused { task_id, cause })) => {
+                    prop_assert_eq!((&task_id, &cause), (&refusal.task_id, &refusal.event_id));
+                }
+                (Decision::Assigned(_) | Decision::Suppressed(_), None) => {}
+                (decision, told) => prop_assert!(false, "{decision:?} is told as {told:?}"),
+            }
             // The same suppression twice at the same time is the same event.
             let new = ids.insert(event["id"].as_str().unwrap().to_owned());
             prop_assert!(new || event["type"] == "task.suppressed", "{event}");
