@@ -300,7 +300,9 @@ impl Worker {
 
     fn read(&mut self, now: i64) -> Result<(), WebhookError> {
         for partition in 0..self.sources.len() {
-            let ahead = self.sources[partition].next - self.positions.partitions[partition].next;
+            // Behind it, if what was done before the start is still to be read.
+            let ahead =
+                self.sources[partition].next.saturating_sub(self.positions.partitions[partition].next);
             if self.queue.len() >= WAITING_MAX || ahead >= AHEAD_MAX {
                 continue;
             }

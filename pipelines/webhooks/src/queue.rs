@@ -136,10 +136,11 @@ impl Queue {
             _ => {}
         }
         let mut subjects = HashSet::new();
-        let first = |(_, waiting): &(&Key, &Waiting)| {
-            waiting.subject.as_deref().is_none_or(|subject| subjects.insert(subject))
-        };
-        let next = self.waiting.iter().filter(first).min_by_key(|(key, waiting)| (waiting.due, **key));
+        let next = self
+            .waiting
+            .iter()
+            .filter(|&(_, waiting)| waiting.subject.as_deref().is_none_or(|subject| subjects.insert(subject)))
+            .min_by_key(|(key, waiting)| (waiting.due, **key));
         let Some((&key, waiting)) = next else { return Step::Idle };
         let due = waiting.due.max(self.paused_until);
         if due > now_ms {
