@@ -19,7 +19,7 @@ const OTHER: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8G";
 
 fn settings() -> Settings {
     Settings {
-        timeout: Duration::from_millis(300),
+        timeout: Duration::from_millis(80),
         attempts_max: 50,
         backoff_first: Duration::from_millis(1),
         backoff_max: Duration::from_millis(4),
@@ -289,7 +289,7 @@ fn endpoint(url: &str) -> Endpoint {
 fn each_event_has_its_effect_once_and_in_order_whenever_the_process_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let events: Vec<_> =
-        (0..300).map(|n| event(&format!("{n:03}"), &format!("task-{}", n % 7), "{}")).collect();
+        (0..150).map(|n| event(&format!("{n:03}"), &format!("task-{}", n % 7), "{}")).collect();
     let log = log(folder.path(), &events);
     let mut state = 7u32;
     let router = Router::start(move |_, _| {
@@ -300,14 +300,14 @@ fn each_event_has_its_effect_once_and_in_order_whenever_the_process_is_killed() 
         let disk = Arc::new(Cut::default());
         let start = Deliver::start(log.clone(), "tasks", folder.path(), disk.clone(), endpoint(&router.url));
         let deliver = start.unwrap();
-        let wanted = (kill * 4 + 4).min(300);
+        let wanted = (kill * 2 + 2).min(150);
         until(|| router.got().len() >= wanted);
         disk.0.store(kill % 3 != 0, SeqCst);
         deliver.stop();
     }
     let deliver =
         Deliver::start(log, "tasks", folder.path(), Arc::new(RealDisk), endpoint(&router.url)).unwrap();
-    until(|| router.got().len() == 300 && deliver.status().waiting == 0);
+    until(|| router.got().len() == 150 && deliver.status().waiting == 0);
     assert_eq!(deliver.stop().dead, 0);
     let got = router.got();
     for subject in 0..7 {
