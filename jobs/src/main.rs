@@ -27,6 +27,7 @@ mod simulate;
 mod sql;
 #[cfg(feature = "train")]
 mod train;
+mod webhooks;
 #[cfg(not(feature = "train"))]
 mod train {
     /// What is given is not looked at.
@@ -110,6 +111,8 @@ enum Command {
     Quarantine(quarantine::QuarantineArgs),
     /// Make the tables in ClickHouse, and look what is in them
     Clickhouse(clickhouse::ClickhouseArgs),
+    /// List, show and send again what webhooks could not deliver
+    Webhooks(webhooks::WebhooksArgs),
     /// Make a token for the HTTP API
     Token(api::TokenArgs),
     /// Print a configuration with every key, its default and its meaning
@@ -238,6 +241,7 @@ fn main() -> ExitCode {
         Command::Recompute(args) => recompute::recompute(&args),
         Command::Quarantine(args) => quarantine::quarantine(&args),
         Command::Clickhouse(args) => clickhouse::clickhouse(&args),
+        Command::Webhooks(args) => webhooks::webhooks(&args),
         Command::Token(args) => api::token(&args),
         Command::Config => output::print(Config::sample()),
     };

@@ -11,7 +11,7 @@ use headsup_kpi::Share;
 use headsup_runtime::{ALERTS, Board, Input, Job, KPIS, PARTIALS, QUARANTINE, Report, Role, SCORES, TASKS};
 
 use crate::output::{Progress, thousands};
-use crate::{Failure, Place, api, kpis, policy, rules, scoring};
+use crate::{Failure, Place, api, kpis, policy, rules, scoring, webhooks};
 
 /// The topics that the pipeline reads.
 pub const TOPICS: [&str; 2] = ["conversations", "orders"];
@@ -116,6 +116,10 @@ pub fn execute(job: Job, input: Input, serve: bool) -> Result<(), Failure> {
     let board = Arc::new(Board::new(&job.kpis, job.config.metrics_series_max));
     let stop = stop_on_signal()?;
     let until_end = job.until_end;
+    let sending = match &input {
+        Input::Log(log, _) if job.role == Role::All => webhooks::send(&job.config, &job.data, log, &board)?,
+        _ => None,
+    };
     if serve || !until_end {
         let log = match &input {
             Input::Log(log, _) => Some(log),
@@ -127,6 +131,7 @@ pub fn execute(job: Job, input: Input, serve: bool) -> Result<(), Failure> {
     let watcher = until_end.then(|| watch(board.clone(), stop.clone()));
     let report = headsup_runtime::run(job, input, &board, &stop);
     let interrupted = stop.swap(true, Ordering::Relaxed);
+    drop(sending);
     if let Some(watcher) = watcher {
         let _ = watcher.join();
     }

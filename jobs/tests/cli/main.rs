@@ -15,6 +15,8 @@ mod recompute;
 mod scoring;
 #[cfg(feature = "fluvio")]
 mod shares;
+#[cfg(feature = "train")]
+mod tasks;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

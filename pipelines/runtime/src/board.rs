@@ -41,6 +41,8 @@ pub struct State {
     pub scores: BTreeMap<(String, String), u64>,
     /// What became of proactive service, by campaign and type of event.
     pub tasks: BTreeMap<(String, String), u64>,
+    /// Where events of tasks are sent.
+    pub webhooks: Vec<WebhookBoard>,
     /// Sizes of the operators' states.
     pub sizes: Vec<(&'static str, usize)>,
     /// How long batches took, in seconds: count, sum, and counts up to each of
@@ -61,6 +63,25 @@ pub struct State {
     pub ended: bool,
     /// Why the pipeline cannot go on, if so.
     pub failure: Option<String>,
+}
+
+/// Somewhere that events of tasks are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookBoard {
+    /// The endpoint.
+    pub name: String,
+    /// Events that it has taken.
+    pub delivered: u64,
+    /// Attempts after the first.
+    pub retried: u64,
+    /// Events given up.
+    pub dead: u64,
+    /// Tasks that were over before they could be sent.
+    pub skipped: u64,
+    /// Events that it has not taken yet.
+    pub waiting: u64,
+    /// What went wrong last.
+    pub complaint: Option<String>,
 }
 
 /// Upper bounds of the histogram of batch times, in seconds.

@@ -51,6 +51,8 @@ pub struct Config {
     pub api_certificate: String,
     /// See `api_certificate`.
     pub api_key: String,
+    /// The file that says where tasks are sent; empty: nowhere.
+    pub webhooks_file: String,
     /// Series of KPIs in the metrics at most.
     pub metrics_series_max: usize,
     /// A partition that has been quiet for so long, by the clock, gets a heartbeat.
@@ -114,6 +116,7 @@ impl Default for Config {
             api_tokens: String::new(),
             api_certificate: String::new(),
             api_key: String::new(),
+            webhooks_file: String::new(),
             metrics_series_max: 10_000,
             heartbeat_ms: 1_000,
             clickhouse: ClickhouseConfig::default(),
@@ -552,6 +555,16 @@ const KEYS: &[Key] = &[
         doc: "A PEM file of the certificate's key.",
         set: |config, value| {
             config.api_key = text(value)?;
+            Ok(())
+        },
+    },
+    Key {
+        section: "webhooks",
+        name: "file",
+        default: "\"\"",
+        doc: "The file that says where tasks are sent, see docs/webhooks.md.",
+        set: |config, value| {
+            config.webhooks_file = text(value)?;
             Ok(())
         },
     },

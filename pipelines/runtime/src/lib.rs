@@ -25,7 +25,7 @@ mod write;
 pub use self::core::{Batch, Core, Decode, Produced, Role};
 pub use alerting::{FIRED, fired, shapes};
 pub use begin::{Begun, begin};
-pub use board::{Board, KpiBoard, PartitionBoard, Point, Series, Stalls, State};
+pub use board::{Board, KpiBoard, PartitionBoard, Point, Series, Stalls, State, WebhookBoard};
 pub use config::{ClickhouseConfig, Config, ConfigError};
 pub use heal::{HealError, Healed, Range, has_values, heal};
 pub use http::routes;

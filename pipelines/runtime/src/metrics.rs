@@ -87,6 +87,28 @@ pub fn render(state: &State) -> Result<String, prometheus::Error> {
             tasks.with_label_values(&[campaign.as_str(), event.as_str()]).inc_by(*count);
         }
     }
+    if !state.webhooks.is_empty() {
+        let events = counter(
+            "headsup_webhook_events_total",
+            "Events of tasks that an endpoint was sent, by what came of it.",
+            &["endpoint", "outcome"],
+        )?;
+        let help = "Events that an endpoint has not taken yet.";
+        let waiting = GaugeVec::new(Opts::new("headsup_webhook_waiting_events", help), &["endpoint"])?;
+        registry.register(Box::new(waiting.clone()))?;
+        for webhook in &state.webhooks {
+            let outcomes = [
+                ("delivered", webhook.delivered),
+                ("retried", webhook.retried),
+                ("dead", webhook.dead),
+                ("skipped", webhook.skipped),
+            ];
+            for (outcome, count) in outcomes {
+                events.with_label_values(&[webhook.name.as_str(), outcome]).inc_by(count);
+            }
+            waiting.with_label_values(&[webhook.name.as_str()]).set(webhook.waiting as f64);
+        }
+    }
     if !state.scores.is_empty() {
         let scores =
             counter("headsup_scores_total", "Scores of customers, by model and role.", &["model", "role"])?;
