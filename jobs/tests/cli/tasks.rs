@@ -86,6 +86,14 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Whether all that is in the log has been read.
+fn drained(address: &str) -> bool {
+    let metrics = super::get(address, "/metrics");
+    let lags = metrics.lines().filter(|line| line.starts_with("headsup_log_lag_records{"));
+    let lags: Vec<&str> = lags.filter_map(|line| line.rsplit(' ').next()).collect();
+    !lags.is_empty() && lags.iter().all(|lag| *lag == "0")
+}
+
 /// A run over the log of `few` that goes on.
 fn run(folder: &Path) -> (Running, String) {
     let args = ["run", "--registry", "models", "--kpis", "kpis", "--policy", "p.toml", "--data", "few"];
@@ -156,8 +164,7 @@ pub fn over_http(folder: &Path) {
 
     let (running, address) = run(folder);
     let client = Client { address, token: token.to_owned() };
-    let drained = || super::get(&client.address, "/metrics").contains("headsup_log_lag_records 0\n");
-    until("the log is read", drained);
+    until("the log is read", || drained(&client.address));
     let (status, ..) =
         Client { address: client.address.clone(), token: "hup_x".into() }.call("GET", "/v1/scores", &[], "");
     assert_eq!(status, 401);
@@ -242,9 +249,7 @@ pub fn over_http(folder: &Path) {
     drop(running);
     let (running, address) = run(folder);
     let client = Client { address, token: token.to_owned() };
-    until("the log is read again", || {
-        super::get(&client.address, "/metrics").contains("headsup_log_lag_records 0\n")
-    });
+    until("the log is read again", || drained(&client.address));
     let wanted = |event: &Value| event["type"] == "task.created" || event["type"] == "task.cancelled";
     let ids = |events: &[Value]| -> Vec<String> {
         let mut ids: Vec<String> =
