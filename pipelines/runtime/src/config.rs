@@ -770,7 +770,7 @@ mod tests {
         assert_eq!(
             mistakes,
             [
-                "  line 7: store.tables: expected a list of contacts, rounds, ratings, queue, orders, turns, resolutions, inquiries, agents, found [\"contact\"]",
+                "  line 7: store.tables: expected a list of contacts, rounds, ratings, queue, orders, turns, resolutions, inquiries, agents, signals, found [\"contact\"]",
                 "  line 5: time.allowed_lateness: expected a duration such as \"90s\" or \"10m\", at most 3650d, found 5",
                 "  line 4: unknown key time.max_disordr; did you mean max_disorder?",
                 "  line 1: unknown section [tme]; did you mean time?",
