@@ -29,10 +29,10 @@ impl Tasks {
     /// Takes in what the run has decided.
     pub fn take(&mut self, told: Told) {
         match told {
+            // The same again is computed again, and what became of it follows.
             Told::Created(task) => {
-                let held = || Held { decided: (*task).clone(), asked: Vec::new(), shown: (*task).clone() };
-                // The same again is a copy.
-                self.tasks.entry(task.task_id.clone()).or_insert_with(held);
+                let held = Held { decided: (*task).clone(), asked: Vec::new(), shown: (*task).clone() };
+                self.tasks.insert(task.task_id, held);
             }
             Told::Changed(event) => self.changed(&event),
             Told::Refused { task_id, cause } => {
@@ -57,6 +57,7 @@ impl Tasks {
             self.over.push_back(event.task_id.clone());
             if self.over.len() > OVER_MAX
                 && let Some(oldest) = self.over.pop_front()
+                && self.get(&oldest).is_some_and(|task| !task.life.state.is_open())
             {
                 self.tasks.remove(&oldest);
             }

@@ -128,7 +128,7 @@ fn change_parameters() -> [Parameter; 3] {
         parameter.description(Some(description)).schema(Some(schema)).build()
     };
     let tags = text(None, Some("^\"[0-9]+\"$"));
-    let key = "The same when the same request is sent again: it changes nothing then, and is answered like the first time.";
+    let key = "The same when the same request is sent again: it changes nothing then, and the answer is the task as it stands.";
     let tag = "The ETag of the task as the caller knows it; if it has changed, the answer is 412.";
     [
         parameter("id", ParameterIn::Path, Required::True, "The task's id.", text(Some(ID_MAX), Some(PLAIN))),
