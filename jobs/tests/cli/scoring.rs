@@ -341,7 +341,8 @@ fn served_is_recomputed_and_a_kill_changes_nothing() {
     assert_eq!(std::fs::read_to_string(&serving).expect("a file").lines().count(), 1);
     std::fs::write(&serving, line(i64::MIN, &first) + &line(middle, &second)).expect("written");
     ok(folder, &[["models", "promote", "returns", &second].as_slice(), &force].concat());
-    run_into_clickhouse(folder, "whole", Kind::Modern);
+    ok(folder, &[RUN.as_slice(), &["whole", "--from-start"]].concat());
+    run_into_clickhouse(folder, "few", Kind::Modern);
     run_into_clickhouse(folder, "few", Kind::Old);
     super::tasks::over_http(folder);
     let by_version = "SELECT version, min(at) < '2026-03-20' AS before, max(at) < '2026-03-20' AS all_before FROM scores GROUP BY 1 ORDER BY 2 DESC";
