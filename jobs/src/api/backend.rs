@@ -12,7 +12,7 @@ use headsup_api::{
     ReadError, Score, ScorePage, ScoreQuery, Severity, TaskView, Time, Unavailable,
 };
 use headsup_connectors::{EventLog, LogError, Reader, Record};
-use headsup_events::{Chunk, Decoder, Limits, Text, format_rfc3339_ms};
+use headsup_events::{Chunk, Decoder, EventType, Limits, Text, format_rfc3339_ms};
 use headsup_runtime::{Board, SCORES, TASKS};
 use headsup_tasks::{Told, Transition};
 use serde_json::{Value, json};
@@ -251,6 +251,13 @@ impl Backend for Running {
             let id = head["id"].as_str().map(str::to_owned);
             if let Some(bad) = decoded.quarantined.first() {
                 answers.push(EventAnswer::refused(id, bad.reason.name(), bad.detail.clone()));
+                continue;
+            }
+            // What changes tasks needs another scope, and time is the run's own to let pass.
+            let kind = (!decoded.events.is_empty()).then(|| decoded.events.kind(0));
+            if kind.is_some_and(|kind| kind.is_task() || kind == EventType::Heartbeat) {
+                let detail = "of tasks POST /v1/tasks/{id}/… is told, and heartbeats are headsup's own";
+                answers.push(EventAnswer::refused(id, "not_taken", detail));
                 continue;
             }
             let (topic, key) = if decoded.events.is_empty() {
