@@ -5,11 +5,12 @@ mod known;
 mod tasks;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use headsup_api::{Limits, Options, Scope, Stop, Tls, Tokens, new_token};
+use headsup_api::{Limits, Options, Rate, Scope, Stop, Tls, Tokens, new_token};
 use headsup_connectors::EventLog;
 use headsup_runtime::{Board, Config};
 use tokio::net::TcpListener;
@@ -56,6 +57,23 @@ pub fn token(args: &TokenArgs) -> Result<(), Failure> {
     output::print(format!("{}\n\n{}", new.token, new.entry))
 }
 
+/// The same for a demo, whose router is let in by a token that nobody else knows, as often as it likes.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_demo(
+    board: &Arc<Board>,
+    config: &Config,
+    log: &Arc<dyn EventLog>,
+) -> Result<(SocketAddr, String), Failure> {
+    let new = new_token("router", &[Scope::Read, Scope::Act], None).map_err(Failure::from_error)?;
+    let tokens = Tokens::parse("the demo's tokens", &new.entry).map_err(Failure::from_error)?;
+    let often = NonZeroU32::MAX;
+    let rate = Rate { per_second: often, burst: often };
+    let options = Options { tokens: Some(tokens), rate, ..Options::default() };
+    Ok((serve_by(board, config, Some(log), options)?, new.token))
+}
+
 /// Serves the page, and the API if the input is a log, in a thread of its own until the process ends.
 ///
 /// # Errors
@@ -65,7 +83,6 @@ pub fn serve(
     config: &Config,
     log: Option<&Arc<dyn EventLog>>,
 ) -> Result<SocketAddr, Failure> {
-    let listen = &config.http_listen;
     let tokens = match config.api_tokens.as_str() {
         "" => None,
         file => Some(
@@ -73,6 +90,16 @@ pub fn serve(
                 .map_err(|error| Failure { code: 2, message: error.to_string() })?,
         ),
     };
+    serve_by(board, config, log, Options { tokens, ..Options::default() })
+}
+
+fn serve_by(
+    board: &Arc<Board>,
+    config: &Config,
+    log: Option<&Arc<dyn EventLog>>,
+    options: Options,
+) -> Result<SocketAddr, Failure> {
+    let listen = &config.http_listen;
     let tls = match (config.api_certificate.as_str(), config.api_key.as_str()) {
         ("", "") => None,
         (certificate, key) => Some(
@@ -89,7 +116,7 @@ pub fn serve(
     let mut routes = headsup_runtime::routes(board.clone());
     if let Some(log) = log {
         let backend = Running::begin(board.clone(), log.clone(), config.limits).map_err(failed)?;
-        routes = routes.merge(headsup_api::router(backend, Options { tokens, ..Options::default() }));
+        routes = routes.merge(headsup_api::router(backend, options));
     }
     let serving = headsup_api::serve(listener, routes, Limits::default(), tls, Stop::default());
     let thread = std::thread::Builder::new().name("http".to_owned());

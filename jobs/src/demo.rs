@@ -1,49 +1,111 @@
-//! `headsup demo`: a simulated day through everything on one machine.
+//! `headsup demo`: a simulated shop through everything on one machine.
+//!
+//! Weeks pass that nobody watched; then a day at a pace that can be followed, on which a model learns from them and begins
+//! to score; then more weeks, in which customers at risk are contacted, or left alone by chance; then what that did.
 
-use std::sync::Arc;
+#[cfg(feature = "train")]
+mod act;
+#[cfg(feature = "train")]
+mod learn;
+#[cfg(feature = "train")]
+mod truth;
+#[cfg(feature = "train")]
+mod weeks;
+mod world;
+
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use headsup_connectors::EventLog;
-use headsup_runtime::{Board, Config, Input, Job};
+use headsup_runtime::{Board, Input, Job};
 use headsup_sources::simulate::{self, Incident, IncidentKind, Simulator};
 
-use crate::import::Appender;
 use crate::run::{TOPICS, make_topics, stop_on_signal, summary};
 use crate::{Failure, Place, api, kpis, rules};
 
-/// Play a simulated day faster than it passed: simulator, log, KPIs, live page.
-/// In the second hour of the day shift the handle time of one skill rises above
-/// 120 s for an hour, and comes down again.
+use world::World;
+
+/// Play a simulated shop faster than it passed: simulator, log, KPIs, alerts, a model, tasks, a router, lift, on the live
+/// page.
+///
+/// It begins at nine in the morning. At ten the handle time of one skill rises above 120 s for an hour, and comes down
+/// again. Meanwhile a model learns from the weeks before who is about to return an order, and customers at risk become
+/// tasks for a router. Then weeks pass quickly, until `headsup lift` can say whether that helped; what it says is held
+/// against the truth, which a simulator knows.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     #[command(flatten)]
     place: Place,
-    /// How many times faster than it passed
+    /// How many times faster than it passed the day is played
     #[arg(long, default_value_t = 60.0)]
     speed: f64,
     /// The seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How many customers the shop has
+    #[arg(long, default_value_t = 8_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    customers: u32,
+    /// Weeks that proactive service has after the day; 0 is only the day, without models
+    #[arg(long, default_value_t = if cfg!(feature = "train") { 3 } else { 0 }, value_parser = clap::value_parser!(u32).range(0..=52))]
+    weeks: u32,
     /// Stop after so many seconds of the clock
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<u64>,
 }
 
 /// The demo begins when the shop is busy.
-const FROM: Duration = Duration::from_secs(9 * 3_600);
+const FROM_MS: i64 = 9 * 3_600_000;
+/// And goes on at its pace for so long at least, if there are weeks to come.
+#[cfg(feature = "train")]
+const PACED_MS: i64 = 3 * 3_600_000 + 1_800_000;
+const DAY_MS: i64 = 86_400_000;
+/// Weeks that pass before, for a model to learn from.
+const WEEKS_BEFORE: u32 = 7;
+/// How often customers are scored: in the demo hours are minutes.
+const FLUSH_MS: i64 = 5_000;
+const SCORING_TICK_MS: i64 = 10 * 60_000;
+
+/// What is going on, for the terminal.
+type Phase = Arc<Mutex<String>>;
+
+fn say(phase: &Phase, text: impl Into<String>) {
+    *phase.lock().unwrap_or_else(PoisonError::into_inner) = text.into();
+}
+
+/// What plays the shop.
+struct Demo {
+    /// As it is played.
+    simulated: simulate::Config,
+    place: Place,
+    log: Arc<dyn EventLog>,
+    board: Arc<Board>,
+    stop: Arc<AtomicBool>,
+    phase: Phase,
+    speed: f64,
+    weeks: u32,
+    /// Midnight before the day that is played at its pace, in ms.
+    day_ms: i64,
+    disorder_ms: i64,
+    /// How often tables are stored, in ms.
+    flush_ms: u64,
+    /// Where the API is, and a token for it.
+    url: String,
+    token: String,
+}
 
 pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
+    let usage = |message: String| Failure { code: 2, message };
     if !(args.speed.is_finite() && args.speed > 0.0 && args.speed <= 10_000.0) {
-        return Err(Failure {
-            code: 2,
-            message: format!("--speed {}: expected a number above 0, at most 10000", args.speed),
-        });
+        return Err(usage(format!("--speed {}: expected a number above 0, at most 10000", args.speed)));
     }
-    let config = args.place.config()?;
-    let kpis = kpis::load(None, &config.kpis)?;
-    // The day's log is made anew: a demo shows the same day each time.
+    if args.weeks > 0 && cfg!(not(feature = "train")) {
+        return Err(usage(
+            "--weeks: this headsup was built without models; build it with --features train".to_owned(),
+        ));
+    }
+    // The log is made anew: a demo shows the same shop each time.
     let folder = args.place.data.join("demo");
     match std::fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -54,35 +116,42 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
         }
         _ => {}
     }
-    let place = Place { data: folder, config: None };
-    let log = place.log()?;
-    make_topics(log.as_ref(), config.log_partitions)?;
-    let simulator = Simulator::new(simulate::Config {
+    let place = Place { data: folder, config: args.place.config.clone() };
+    let before = if args.weeks == 0 { 0 } else { WEEKS_BEFORE * 7 };
+    let simulated = simulate::Config {
         seed: args.seed,
-        days: 1,
+        days: before + 1 + args.weeks * 7,
+        customers: args.customers,
         incidents: vec![Incident {
             kind: IncidentKind::Aht,
-            at: "10h".to_owned(),
+            at: format!("{before}d 10h"),
             lasting: "1h".to_owned(),
             target: None,
             factor: None,
         }],
         truth: false,
         ..simulate::Config::default()
-    })
-    .map_err(Failure::from_error)?;
+    };
+    let simulator = Simulator::new(simulated.clone()).map_err(Failure::from_error)?;
+    let day_ms = simulator.now_ms() + i64::from(before) * DAY_MS;
+    let mut config = place.config()?;
+    config.store_flush_ms = FLUSH_MS;
+    config.scoring_tick_ms = SCORING_TICK_MS;
+    config.kpis.from_ms = config.kpis.from_ms.or((before > 0).then_some(day_ms));
+    let kpis = kpis::load(None, &config.kpis)?;
+    // The configuration names a log of its own, which a demo does not fill.
+    config.log_url.clear();
+    let log = Place { data: place.data.clone(), config: None }.log()?;
+    make_topics(log.as_ref(), config.log_partitions)?;
 
     let board = Arc::new(Board::new(&kpis, config.metrics_series_max));
     let stop = stop_on_signal()?;
-    let address = api::serve(&board, &config, Some(&log))?;
-    eprintln!("a simulated day, {} times as fast as it passed, from 09:00", args.speed);
+    let (address, token) = api::serve_demo(&board, &config, &log)?;
     eprintln!("page at http://{address}/, metrics at http://{address}/metrics; stop with Ctrl-C");
-
-    let player = play(simulator, log.clone(), args.speed, stop.clone());
-    let terminal = show(board.clone(), stop.clone(), args.seconds.map(Duration::from_secs));
-    let job = Job {
+    let disorder_ms = config.disorder_ms_max;
+    let mut job = Job {
         role: headsup_runtime::Role::All,
-        config: Config { store_flush_ms: 5_000, ..config },
+        config,
         alerts: rules::load(None, None, &kpis)?,
         kpis,
         data: place.data.clone(),
@@ -91,6 +160,30 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
         profile: false,
         scores: None,
     };
+    if before > 0 {
+        job.scores = scores(&place, &job)?;
+    }
+    let phase = Phase::default();
+    let demo = Demo {
+        simulated,
+        place: place.clone(),
+        log: log.clone(),
+        board: board.clone(),
+        stop: stop.clone(),
+        phase: phase.clone(),
+        speed: args.speed,
+        weeks: args.weeks,
+        day_ms,
+        disorder_ms,
+        flush_ms: FLUSH_MS as u64,
+        url: format!("http://{address}"),
+        token,
+    };
+    let thread = std::thread::Builder::new().name("demo".to_owned());
+    let player = thread
+        .spawn(move || demo.play(simulator))
+        .map_err(|error| Failure::new(format!("cannot play: {error}")))?;
+    let terminal = show(board.clone(), stop.clone(), phase, args.seconds.map(Duration::from_secs));
     let input = Input::Log(log, TOPICS.map(str::to_owned).to_vec());
     let report = headsup_runtime::run(job, input, &board, &stop);
     stop.store(true, Ordering::Relaxed);
@@ -105,45 +198,51 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
     played
 }
 
-type Player = std::thread::JoinHandle<Result<(), Failure>>;
+#[cfg(feature = "train")]
+fn scores(place: &Place, job: &Job) -> Result<Option<headsup_runtime::MakeScores>, Failure> {
+    let registry = place.data.join("models");
+    std::fs::create_dir_all(&registry)
+        .map_err(|error| Failure::new(format!("cannot make {}: {error}", registry.display())))?;
+    let scores = crate::scoring::scores(&registry, weeks::policy()?, job)?;
+    Ok(scores.map(|scores| scores.make()))
+}
 
-/// Appends the day to the log: what was before the demo begins at once, the rest
-/// at its pace.
-fn play(simulator: Simulator, log: Arc<dyn EventLog>, speed: f64, stop: Arc<AtomicBool>) -> Player {
-    std::thread::spawn(move || {
-        let start_ms = simulator.now_ms();
-        let from_ms = start_ms + FROM.as_millis() as i64;
-        let mut appender = Appender::new(log.as_ref());
-        let mut began: Option<Instant> = None;
-        for event in simulator {
-            if event.time_ms >= from_ms {
-                let began = match began {
-                    Some(began) => began,
-                    None => {
-                        appender.flush()?;
-                        *began.insert(Instant::now())
-                    }
-                };
-                let due = Duration::from_secs_f64((event.time_ms - from_ms) as f64 / 1e3 / speed);
-                // Many small appends would be mostly waiting for the disk.
-                if due > began.elapsed() + Duration::from_millis(50) {
-                    appender.flush()?;
-                    while due > began.elapsed() && !stop.load(Ordering::Relaxed) {
-                        std::thread::sleep((due - began.elapsed().min(due)).min(Duration::from_millis(100)));
-                    }
-                }
-            }
-            if stop.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            appender.push(event)?;
+#[cfg(not(feature = "train"))]
+fn scores(_: &Place, _: &Job) -> Result<Option<headsup_runtime::MakeScores>, Failure> {
+    Ok(None)
+}
+
+impl Demo {
+    fn play(&self, simulator: Simulator) -> Result<(), Failure> {
+        let mut world = World::new(simulator, self.log.as_ref(), self.board.clone(), self.stop.clone());
+        let begin_ms = world.now_ms;
+        // What is before the demo begins at once.
+        while world.now_ms < self.day_ms && !world.is_stopped() {
+            let days = (world.now_ms - begin_ms) / DAY_MS;
+            say(
+                &self.phase,
+                format!("{} days pass that nobody watched: {days}  ", (self.day_ms - begin_ms) / DAY_MS),
+            );
+            world.play_until((world.now_ms + DAY_MS).min(self.day_ms))?;
         }
-        appender.flush()
-    })
+        say(&self.phase, "");
+        world.play_until(self.day_ms + FROM_MS)?;
+        self.go_on(&mut world, begin_ms)
+    }
+
+    #[cfg(not(feature = "train"))]
+    fn go_on(&self, world: &mut World<'_>, _: i64) -> Result<(), Failure> {
+        world.play_at(self.speed, self.day_ms + DAY_MS, |_| Ok(()))
+    }
 }
 
 /// A line per second on standard error: time and the headline of each KPI.
-fn show(board: Arc<Board>, stop: Arc<AtomicBool>, limit: Option<Duration>) -> std::thread::JoinHandle<()> {
+fn show(
+    board: Arc<Board>,
+    stop: Arc<AtomicBool>,
+    phase: Phase,
+    limit: Option<Duration>,
+) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         let began = Instant::now();
         let mut version = 0;
@@ -158,7 +257,8 @@ fn show(board: Arc<Board>, stop: Arc<AtomicBool>, limit: Option<Duration>) -> st
                 }
                 version = state.version;
                 let time = headsup_events::format_rfc3339_ms(state.watermark_ms?);
-                let mut line = time.get(11..19).unwrap_or(&time).to_owned();
+                let mut line = phase.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                line += &time.get(..19).unwrap_or(&time).replace('T', " ");
                 for (kpi, value, name, unit, scale) in HEADLINES {
                     let shown = state.kpis.iter().find(|board| board.name == kpi).and_then(|board| {
                         let place = board.values.iter().position(|other| other == value)?;

@@ -20,6 +20,7 @@ mod parts;
 mod policy;
 mod quarantine;
 mod recompute;
+mod router;
 mod rules;
 mod run;
 mod scoring;
@@ -113,6 +114,8 @@ enum Command {
     Clickhouse(clickhouse::ClickhouseArgs),
     /// List, show and send again what webhooks could not deliver
     Webhooks(webhooks::WebhooksArgs),
+    /// Stand in for the router of tasks: give them to made-up agents
+    Router(router::RouterArgs),
     /// Make a token for the HTTP API
     Token(api::TokenArgs),
     /// Print a configuration with every key, its default and its meaning
@@ -242,6 +245,7 @@ fn main() -> ExitCode {
         Command::Quarantine(args) => quarantine::quarantine(&args),
         Command::Clickhouse(args) => clickhouse::clickhouse(&args),
         Command::Webhooks(args) => webhooks::webhooks(&args),
+        Command::Router(args) => router::router(&args),
         Command::Token(args) => api::token(&args),
         Command::Config => output::print(Config::sample()),
     };

@@ -66,8 +66,8 @@ mod with {
         news: Arc<Mutex<Vec<News>>>,
     }
 
-    /// What serves in a run over all events; `None` if the registry has no champion whose specification says when
-    /// customers are scored.
+    /// What serves in a run over all events: the registry's models and those that the policy asks for, which may get
+    /// their first champion later. `None` without a registry, and if no specification says when customers are scored.
     pub fn scores(registry: &Path, policy: Rules, job: &Job) -> Result<Option<Arc<Scores>>, Failure> {
         if !registry.exists() || job.role != Role::All {
             return Ok(None);
@@ -77,15 +77,23 @@ mod with {
         let registry = Registry::open(registry).map_err(Failure::from_error)?;
         let mut names = Vec::new();
         let mut seen = BTreeMap::new();
-        for name in registry.models().map_err(Failure::from_error)? {
-            let aliases = registry.aliases(&name).map_err(Failure::from_error)?;
+        let mut any = false;
+        let stored = registry.models().map_err(Failure::from_error)?;
+        let wanted = policy.campaigns.iter().map(|campaign| campaign.model.clone());
+        for name in stored.iter().cloned().chain(wanted).collect::<BTreeSet<_>>() {
+            let aliases = match stored.contains(&name) {
+                true => registry.aliases(&name).map_err(Failure::from_error)?,
+                false => Aliases::default(),
+            };
             let champion = load(&registry, &definitions, &name, aliases.champion.as_deref())?;
-            if champion.is_some() {
+            if champion.is_some() || aliases.champion.is_none() {
+                any |= champion.is_some();
                 seen.insert(name.clone(), aliases);
                 names.push(name);
             }
         }
-        if names.is_empty() {
+        let can = definitions.tables().iter().all(|table| job.config.store_tables.contains(table));
+        if names.is_empty() || !any && !can {
             return Ok(None);
         }
         for table in definitions.tables() {
@@ -142,17 +150,20 @@ mod with {
             let mut scoring =
                 Scoring::new(self.definitions.clone(), reasons, self.tick_ms, self.news.clone());
             for name in &self.names {
-                let path = self.folder.join(name).join("serving.jsonl");
-                let mut timeline = Timeline::open(path).map_err(Failure::from_error)?;
+                let folder = self.folder.join(name);
+                std::fs::create_dir_all(&folder)
+                    .map_err(|error| Failure::new(format!("cannot make {}: {error}", folder.display())))?;
+                let mut timeline =
+                    Timeline::open(folder.join("serving.jsonl")).map_err(Failure::from_error)?;
+                // Of a model that nobody has trained yet there are none.
+                let aliases = self.registry.aliases(name).unwrap_or_default();
                 if timeline.switches().is_empty() {
-                    let Aliases { champion, challenger } =
-                        self.registry.aliases(name).map_err(Failure::from_error)?;
+                    let Aliases { champion, challenger } = aliases.clone();
                     timeline
                         .push(Switch { at_ms: i64::MIN, champion, challenger })
                         .map_err(Failure::from_error)?;
                 }
                 // Somebody may have promoted another one while nothing ran.
-                let aliases = self.registry.aliases(name).map_err(Failure::from_error)?;
                 let last = timeline.switches().last();
                 if last.is_some_and(|last| {
                     (&last.champion, &last.challenger) != (&aliases.champion, &aliases.challenger)

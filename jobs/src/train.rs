@@ -182,7 +182,7 @@ fn figures(name: &str, of: &Evaluation) -> String {
 }
 
 /// When the last fifth of the times with a label begins.
-fn last_fifth(frame: &Frame) -> i64 {
+pub fn last_fifth(frame: &Frame) -> i64 {
     let labelled = (0..frame.rows()).filter(|row| frame.label[*row].is_some());
     let mut times: Vec<i64> = labelled.map(|row| frame.as_of_us[row]).collect();
     times.dedup();

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_arrays};
+use arrow::compute::{BatchCoalescer, take_arrays};
 use arrow::datatypes::{DataType, Schema, TimestampMicrosecondType};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -57,8 +57,8 @@ struct Part {
     disk: Arc<dyn Disk>,
     claim: Option<Arc<Claim>>,
     writer: ArrowWriter<Box<dyn DiskFile>>,
-    waiting: Vec<RecordBatch>,
-    waiting_rows: usize,
+    /// Makes one batch of many small ones, as they come from every tick.
+    waiting: BatchCoalescer,
     partial: PathBuf,
     whole: PathBuf,
     /// When it was asked for last, counted in uses.
@@ -217,11 +217,8 @@ impl Store {
                     .and_then(|columns| RecordBatch::try_new(rows.schema(), columns))
                     .map_err(|error| part.failure(error))?
             };
-            part.waiting_rows += rows.num_rows();
-            part.waiting.push(rows);
-            if part.waiting_rows >= WRITE_ROWS {
-                part.write()?;
-            }
+            part.waiting.push_batch(rows).map_err(|error| part.failure(error))?;
+            part.write()?;
         }
         Ok(())
     }
@@ -250,8 +247,8 @@ impl Store {
             let whole = folder.join(name);
             let disk = self.disk.clone();
             let claim = self.claim.clone();
-            let part =
-                Part { disk, claim, writer, waiting: Vec::new(), waiting_rows: 0, partial, whole, used: 0 };
+            let waiting = BatchCoalescer::new(rows.schema(), WRITE_ROWS);
+            let part = Part { disk, claim, writer, waiting, partial, whole, used: 0 };
             self.open.insert(key.clone(), part);
         }
         self.uses += 1;
@@ -308,16 +305,14 @@ impl Part {
     }
 
     fn write(&mut self) -> Result<(), StoreError> {
-        let waiting = std::mem::take(&mut self.waiting);
-        self.waiting_rows = 0;
-        let Some(first) = waiting.first() else {
-            return Ok(());
-        };
-        let rows = concat_batches(&first.schema(), &waiting).map_err(|error| self.failure(error))?;
-        self.writer.write(&rows).map_err(|error| self.failure(error))
+        while let Some(rows) = self.waiting.next_completed_batch() {
+            self.writer.write(&rows).map_err(|error| self.failure(error))?;
+        }
+        Ok(())
     }
 
     fn close(mut self) -> Result<(), StoreError> {
+        self.waiting.finish_buffered_batch().map_err(|error| self.failure(error))?;
         self.write()?;
         let Part { disk, claim, writer, partial, whole, .. } = self;
         let mut file =

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::datasource::empty::EmptyTable;
@@ -47,6 +48,8 @@ pub struct Kpi {
     /// How often the window that ends next shows its value so far, in ms of event
     /// time; `None`: only at its end.
     pub early_ms: Option<i64>,
+    /// No window begins before this, in ms.
+    pub from_ms: i64,
     pub(super) branches: Vec<Branch>,
     pub(super) time: Arc<dyn PhysicalExpr>,
     /// The group keys besides the window.
@@ -165,7 +168,8 @@ impl Kpi {
     pub fn parse_with(file: &str, name: &str, sql: &str, settings: &Settings) -> Result<Self, KpiError> {
         let set = settings.parameters.get(name);
         let parse = |(parameters, sql): (Vec<Parameter>, String)| {
-            Parser { name, sql: &sql, calendar: &settings.calendar, parameters }.parse()
+            let kpi = Parser { name, sql: &sql, calendar: &settings.calendar, parameters }.parse()?;
+            Ok(Self { from_ms: settings.from_ms.unwrap_or(i64::MIN), ..kpi })
         };
         with_parameters(sql, set).and_then(parse).map_err(|(line, message)| KpiError {
             file: file.to_owned(),
@@ -186,6 +190,21 @@ impl Kpi {
         let boundary = gcd(self.windowing.pane_ms(), self.corrections_ms);
         let boundary = gcd(boundary, self.windowing.offset_ms());
         gcd(boundary, self.early_ms.unwrap_or(0))
+    }
+
+    /// Whether all facts of a table are certainly of before the first window: an economy, where years are read that
+    /// nobody wants KPIs of.
+    pub(super) fn is_before_all(
+        &self,
+        branch: &Branch,
+        facts: &RecordBatch,
+    ) -> Result<bool, DataFusionError> {
+        if self.from_ms == i64::MIN || branch.steps.iter().any(|step| matches!(step, Step::Project(..))) {
+            return Ok(false);
+        }
+        let times = self.time.evaluate(facts)?.into_array(facts.num_rows())?;
+        let latest_us = arrow::compute::max(times.as_primitive::<Int64Type>());
+        Ok(latest_us.is_none_or(|latest_us| latest_us.div_euclid(1_000) < self.from_ms))
     }
 
     /// The facts tables it reads.
@@ -604,6 +623,7 @@ impl Parser<'_> {
             windowing,
             corrections_ms: header.corrections_ms,
             early_ms: header.early_ms,
+            from_ms: i64::MIN,
             branches: self.branches(&aggregate.input, state)?,
             time,
             key_count: keys.len(),

@@ -290,7 +290,7 @@ impl KpiWindows {
         self.panes.entry(pane).or_default().push(Partial { sequence, ..partial });
         for start in kpi.windowing.windows_of_pane(pane).step_by(kpi.windowing.slide_ms() as usize) {
             let final_ms = start + kpi.windowing.size_ms() + kpi.corrections_ms;
-            if final_ms > now_ms.saturating_sub(self.tick_ms) {
+            if start >= kpi.from_ms && final_ms > now_ms.saturating_sub(self.tick_ms) {
                 self.windows.entry(start).or_default().dirty = true;
             }
         }

@@ -39,6 +39,9 @@ impl Gather {
     /// Takes in those facts of a table that the KPI counts.
     pub fn absorb(&mut self, table: Table, facts: &RecordBatch) -> Result<()> {
         for branch in self.kpi.branches.iter().filter(|branch| branch.table == table) {
+            if self.kpi.is_before_all(branch, facts)? {
+                continue;
+            }
             let mut batch = facts.clone();
             for step in &branch.steps {
                 batch = match step {
@@ -83,7 +86,9 @@ impl Gather {
             // A fact without the window's time (never accepted, say) has no window.
             if times.is_valid(row) {
                 let pane = self.kpi.windowing.pane_start(times.value(row).div_euclid(1_000));
-                by_pane.entry(pane).or_default().push(row as u32);
+                if pane >= self.kpi.from_ms {
+                    by_pane.entry(pane).or_default().push(row as u32);
+                }
             }
         }
         let part = |(pane, rows): (i64, Vec<u32>)| {

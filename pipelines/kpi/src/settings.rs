@@ -10,4 +10,6 @@ pub struct Settings {
     pub calendar: Arc<Calendar>,
     /// Values of parameters in place of those in the files, by KPI and name.
     pub parameters: BTreeMap<String, BTreeMap<String, String>>,
+    /// No window begins before this, in ms; `None`: whatever facts there are have windows.
+    pub from_ms: Option<i64>,
 }

@@ -383,9 +383,12 @@ enum Column {
     Unread,
 }
 
-/// Bytes that a batch's texts are kept in, a block after the other. By itself the builder
-/// makes each block twice as large as the one before, up to 2 MiB for a single text.
-const TEXT_BLOCK_BYTES: u32 = 16 * 1024;
+/// Bytes that a batch's texts are kept in, a block after the other: as many as so many rows, as the batch before had, may
+/// need. By itself the builder makes each block twice as large as the one before, up to 2 MiB for a single text.
+fn texts(rows: usize) -> StringViewBuilder {
+    let block_bytes = rows.saturating_mul(32).clamp(64, 16 * 1024) as u32;
+    StringViewBuilder::with_capacity(rows).with_fixed_block_size(block_bytes)
+}
 
 impl Rows {
     /// An empty builder of the columns that `wanted` wants, by their places; the others
@@ -397,7 +400,7 @@ impl Rows {
             .enumerate()
             .map(|(place, (_, kind, _))| match kind {
                 _ if !wanted(place) => Column::Unread,
-                Kind::Text => Column::Text(StringViewBuilder::new().with_fixed_block_size(TEXT_BLOCK_BYTES)),
+                Kind::Text => Column::Text(texts(0)),
                 Kind::Integer => Column::Integer(Int64Builder::new()),
                 Kind::Boolean => Column::Boolean(BooleanBuilder::new()),
                 Kind::Time => Column::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
@@ -503,7 +506,9 @@ impl Rows {
             .iter_mut()
             .zip(self.schema.fields())
             .map(|(column, field)| match column {
-                Column::Text(builder) => Arc::new(builder.finish()) as ArrayRef,
+                Column::Text(builder) => {
+                    Arc::new(std::mem::replace(builder, texts(rows)).finish()) as ArrayRef
+                }
                 Column::Integer(builder) => Arc::new(builder.finish()),
                 Column::Boolean(builder) => Arc::new(builder.finish()),
                 Column::Time(builder) => Arc::new(builder.finish()),

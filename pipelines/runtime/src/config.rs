@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use headsup_events::Limits;
+use headsup_events::{Limits, parse_rfc3339_ms};
 use headsup_kpi::{Schedule, Settings};
 use headsup_operators::facts::Table;
 use headsup_operators::{ContactLimits, FollowLimits};
@@ -329,6 +329,23 @@ const KEYS: &[Key] = &[
                 let hours = schedule(hours).map_err(|problem| format!("{shop}: {problem}"))?;
                 Arc::make_mut(&mut config.kpis.calendar).shops.insert(shop.clone(), hours);
             }
+            Ok(())
+        },
+    },
+    Key {
+        section: "kpis",
+        name: "from",
+        default: "\"\"",
+        doc: "KPIs have no windows that begin before this time, such as \"2026-03-01T00:00:00Z\". For a log with years of events from before anybody watched: they are read much faster, and facts, features and scores are made of all of them.",
+        set: |config, value| {
+            let time = |text: &str| match text {
+                "" => Some(None),
+                text => parse_rfc3339_ms(text).map(Some),
+            };
+            config.kpis.from_ms = value
+                .as_str()
+                .and_then(time)
+                .ok_or("expected \"\" or a time such as \"2026-03-01T00:00:00Z\"")?;
             Ok(())
         },
     },

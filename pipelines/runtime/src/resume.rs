@@ -51,8 +51,16 @@ impl Snapshot {
 const LOG: &str = "log.url";
 
 /// What checkpoints have not always named; of one that does not, it is not known to differ.
-const NEWER: [&str; 7] =
-    [LOG, "agents.follow", "calendar", "contacts.paid", "contacts.presale", "contacts.repeat", "queue.over"];
+const NEWER: [&str; 8] = [
+    LOG,
+    "agents.follow",
+    "calendar",
+    "contacts.paid",
+    "contacts.presale",
+    "contacts.repeat",
+    "kpis.from",
+    "queue.over",
+];
 
 /// All that decides what comes out, by its name.
 pub(crate) fn definitions(job: &Job) -> BTreeMap<String, String> {
@@ -74,6 +82,7 @@ pub(crate) fn definitions(job: &Job) -> BTreeMap<String, String> {
         ("agents.follow", i64::from(config.agents)),
         ("contacts.repeat", config.follow.repeat_ms),
         ("contacts.paid", config.follow.paid_ms),
+        ("kpis.from", config.kpis.from_ms.unwrap_or(i64::MIN)),
     ];
     let numbers = numbers.map(|(name, value)| (name.to_owned(), value.to_string()));
     let kpis = job.kpis.iter().map(|kpi| (format!("KPI {}", kpi.name), kpi.sql.clone()));
