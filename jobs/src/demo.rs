@@ -62,7 +62,7 @@ const FROM_MS: i64 = 9 * 3_600_000;
 const PACED_MS: i64 = 3 * 3_600_000 + 1_800_000;
 const DAY_MS: i64 = 86_400_000;
 /// Weeks that pass before, for a model to learn from.
-const WEEKS_BEFORE: u32 = 7;
+const WEEKS_BEFORE: u32 = 9;
 /// How often customers are scored: in the demo hours are minutes.
 const FLUSH_MS: i64 = 5_000;
 const SCORING_TICK_MS: i64 = 10 * 60_000;
@@ -181,7 +181,13 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
     };
     let thread = std::thread::Builder::new().name("demo".to_owned());
     let player = thread
-        .spawn(move || demo.play(simulator))
+        .spawn(move || {
+            let played = demo.play(simulator);
+            if played.is_err() {
+                demo.stop.store(true, Ordering::Relaxed);
+            }
+            played
+        })
         .map_err(|error| Failure::new(format!("cannot play: {error}")))?;
     let terminal = show(board.clone(), stop.clone(), phase, args.seconds.map(Duration::from_secs));
     let input = Input::Log(log, TOPICS.map(str::to_owned).to_vec());

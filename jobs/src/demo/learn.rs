@@ -13,7 +13,7 @@ use crate::{Failure, Place};
 /// The model.
 pub const MODEL: &str = "order_return";
 /// The first rows are of this long after the first event: there has to be something to go by.
-const AFTER_MS: i64 = 14 * 86_400_000;
+const AFTER_MS: i64 = 10 * 86_400_000;
 
 /// Trains a version on what is stored of before `until_ms`, and lets it score; says what came of it.
 ///
@@ -24,7 +24,8 @@ pub fn learn(place: &Place, from_ms: i64, until_ms: i64) -> Result<String, Failu
     spec.every = "2d".to_owned();
     spec.training.trials = 1;
     spec.training.bags = 1;
-    spec.training.folds = 2;
+    spec.training.folds = 1;
+    spec.training.fold_share = 0.35;
     let file = place.data.join(format!("{MODEL}.rows.parquet"));
     let label = Label { name: &spec.label, lead_ms: spec.lead_ms(), horizon_ms: spec.horizon_ms() };
     let rows = Job { views: None, population: Some(&spec.population), label: Some(label), parts: None };

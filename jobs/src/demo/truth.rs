@@ -1,6 +1,7 @@
 //! What a campaign did in truth: the same shop on the same days, without it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use headsup_sources::SourceEvent;
 use headsup_sources::simulate::{Config, Simulator};
@@ -15,10 +16,13 @@ pub type Outcomes = HashMap<String, Vec<i64>>;
 ///
 /// # Errors
 /// A world that cannot be.
-pub fn untouched(config: Config) -> Result<Outcomes, Failure> {
+pub fn untouched(config: Config, stop: &AtomicBool) -> Result<Outcomes, Failure> {
     let mut outcomes = Outcomes::new();
     for event in Simulator::new(config).map_err(Failure::from_error)? {
         note(&event, &mut outcomes);
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
     }
     Ok(outcomes)
 }

@@ -1,5 +1,6 @@
 //! The day with a model, and the weeks that follow it.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow::array::AsArray;
@@ -31,7 +32,7 @@ impl Demo {
         }
         let simulated = self.simulated.clone();
         std::thread::scope(|threads| {
-            let untouched = threads.spawn(move || truth::untouched(simulated));
+            let untouched = threads.spawn(|| truth::untouched(simulated, &self.stop));
             let learning = threads.spawn(|| self.learn(begin_ms));
             let mut act = Act::new(&self.url, &self.token);
             let paced_ms = self.day_ms + FROM_MS + PACED_MS;
@@ -41,7 +42,7 @@ impl Demo {
                 world.play_at(self.speed, until_ms, |world| self.contact(&mut act, world))?;
             }
             let joined = |_| Failure::new("learning has stopped unexpectedly");
-            learning.join().map_err(joined)??;
+            learning.join().map_err(joined)?.inspect_err(|_| self.stop.store(true, Ordering::Relaxed))?;
             self.lapse(&mut act, world)?;
             let untouched = untouched.join().map_err(joined)??;
             if world.is_stopped() {
@@ -65,7 +66,7 @@ impl Demo {
         // Until what happened before is stored: with the second checkpoint from now on it is.
         let mut from = None;
         loop {
-            if self.stop.load(std::sync::atomic::Ordering::Relaxed) {
+            if self.stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
             let (watermark_ms, checkpoints) =

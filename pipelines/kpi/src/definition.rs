@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::datasource::empty::EmptyTable;
@@ -15,6 +15,7 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::logical_expr::utils::{enumerate_grouping_sets, grouping_set_to_exprlist};
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, GroupingSet, LogicalPlan};
 use datafusion::physical_expr::aggregate::{LoweredAggregate, LoweredAggregateBuilder};
+use datafusion::physical_expr::expressions::{CastExpr, Column as PhysicalColumn};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -194,17 +195,25 @@ impl Kpi {
 
     /// Whether all facts of a table are certainly of before the first window: an economy, where years are read that
     /// nobody wants KPIs of.
-    pub(super) fn is_before_all(
-        &self,
-        branch: &Branch,
-        facts: &RecordBatch,
-    ) -> Result<bool, DataFusionError> {
-        if self.from_ms == i64::MIN || branch.steps.iter().any(|step| matches!(step, Step::Project(..))) {
-            return Ok(false);
+    pub(super) fn is_before_all(&self, branch: &Branch, facts: &RecordBatch) -> bool {
+        let times = self.time_column(branch).filter(|_| self.from_ms > i64::MIN);
+        let times =
+            times.and_then(|column| facts.column(column).as_primitive_opt::<TimestampMicrosecondType>());
+        times.is_some_and(|times| {
+            let latest_us = arrow::compute::max(times);
+            latest_us.is_none_or(|latest_us| latest_us.div_euclid(1_000) < self.from_ms)
+        })
+    }
+
+    /// The column of the table that the windows' time is, as it is.
+    fn time_column(&self, branch: &Branch) -> Option<usize> {
+        let mut column = column_of(&self.time)?;
+        for step in branch.steps.iter().rev() {
+            if let Step::Project(exprs, _) = step {
+                column = column_of(exprs.get(column)?)?;
+            }
         }
-        let times = self.time.evaluate(facts)?.into_array(facts.num_rows())?;
-        let latest_us = arrow::compute::max(times.as_primitive::<Int64Type>());
-        Ok(latest_us.is_none_or(|latest_us| latest_us.div_euclid(1_000) < self.from_ms))
+        Some(column)
     }
 
     /// The facts tables it reads.
@@ -243,6 +252,14 @@ impl Kpi {
             }
         }
         columns
+    }
+}
+
+/// Which column an expression is, as it is or cast.
+fn column_of(expr: &Arc<dyn PhysicalExpr>) -> Option<usize> {
+    match expr.downcast_ref::<CastExpr>() {
+        Some(cast) => column_of(cast.expr()),
+        None => expr.downcast_ref::<PhysicalColumn>().map(PhysicalColumn::index),
     }
 }
 

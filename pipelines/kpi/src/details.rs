@@ -156,10 +156,8 @@ impl Detail {
     }
 
     fn absorb(&mut self, now_ms: i64, facts: &RecordBatch) -> Result<()> {
-        for branch in &self.kpi.branches {
-            if self.kpi.is_before_all(branch, facts)? {
-                return Ok(());
-            }
+        if self.kpi.branches.iter().all(|branch| self.kpi.is_before_all(branch, facts)) {
+            return Ok(());
         }
         let mut batch = facts.clone();
         for step in self.kpi.branches.iter().flat_map(|branch| &branch.steps) {
