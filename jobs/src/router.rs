@@ -157,21 +157,24 @@ fn work(
     until: Option<Instant>,
 ) -> Result<(), Failure> {
     let mut later: BTreeMap<String, Instant> = BTreeMap::new();
+    let mut clock = Clock::default();
     while !stop.load(Ordering::Relaxed) && until.is_none_or(|until| Instant::now() < until) {
         match told.recv_timeout(PAUSE) {
-            Ok(heard) => heard?.into_iter().for_each(|told| desk.take(told)),
+            Ok(heard) => heard?.into_iter().for_each(|told| {
+                clock.hear(&told);
+                desk.take(told);
+            }),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(Failure::new("nobody tells of tasks any more"));
             }
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        for step in desk.due(now.as_millis() as i64) {
+        let now_ms = clock.now_ms();
+        for step in desk.due(now_ms) {
             if later.get(&step.task_id).is_some_and(|at| *at > Instant::now()) {
                 continue;
             }
             later.remove(&step.task_id);
-            let now_ms = now.as_millis() as i64;
             let asked = client.ask(&step);
             eprintln!("{} {}", format_rfc3339_ms(now_ms), line(&step, &asked));
             match asked {
@@ -182,6 +185,34 @@ fn work(
         }
     }
     Ok(())
+}
+
+/// What time it is for the run: by the clock, or, of a run over events of the past, since the newest of them.
+#[derive(Debug, Default)]
+struct Clock {
+    latest: Option<(i64, Instant)>,
+}
+
+/// A run whose newest event is longer ago than this lives in the time of its events.
+const BEHIND_MS: i64 = 60_000;
+
+impl Clock {
+    fn hear(&mut self, told: &Told) {
+        let at_ms = match told {
+            Told::Created(task) => task.created_ms,
+            Told::Changed(event) => event.at_ms,
+            Told::Refused { .. } => return,
+        };
+        if self.latest.is_none_or(|(latest_ms, _)| latest_ms < at_ms) {
+            self.latest = Some((at_ms, Instant::now()));
+        }
+    }
+
+    fn now_ms(&self) -> i64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+        let of_events = |(latest_ms, heard): (i64, Instant)| latest_ms + heard.elapsed().as_millis() as i64;
+        self.latest.map(of_events).filter(|events_ms| now - events_ms > BEHIND_MS).unwrap_or(now)
+    }
 }
 
 fn line(step: &Step, asked: &Asked) -> String {

@@ -263,6 +263,18 @@ pub fn over_http(folder: &Path) {
         let metrics = super::get(&client.address, "/metrics");
         metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok())
     };
+    // The stand-in router takes what is open, by the API.
+    std::fs::write(folder.join("token"), token).expect("written");
+    let url = format!("http://{}", client.address);
+    let args = ["router", "--url", &url, "--token-file", "token", "--seconds", "4", "--handling", "1s"];
+    let (_, said) = ok(folder, &args);
+    assert!(said.contains("offered to proactive-1") && said.contains("accepted by proactive-"), "{said}");
+    assert!(said.contains("completed: ") && !said.contains("cannot be completed"), "{said}");
+    let completed = said.lines().filter(|line| line.contains(" completed: ")).count();
+    let shown = client.feed().iter().filter(|event| event["type"] == "task.offered").count();
+    assert!(completed > 0 && shown > 0, "{completed} {shown}");
+    let args = ["router", "--url", &url, "--token-file", "hooks.toml", "--seconds", "4"];
+    assert!(fails(folder, &args, 1).contains("401"));
     until("all is delivered", || metric("headsup_webhook_waiting_events{endpoint=\"router\"}") == Some(0.0));
     let mut delivered: Vec<Value> = received.lock().expect("no panic").events.clone();
     delivered.sort_by_key(|event| event["id"].to_string());

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use headsup_events::{Chunk, Decoder, Limits};
-use headsup_kpi::{Kpi, KpiPartials, KpiWindows, Merge, Merged, Share, ShareRecord, ShareSays, tick_of};
+use headsup_kpi::{
+    Kpi, KpiPartials, KpiWindows, Merge, Merged, Settings, Share, ShareRecord, ShareSays, tick_of,
+};
 use headsup_operators::facts::Table;
 use headsup_operators::{ContactLimits, FollowLimits, Pipeline, PipelineConfig, Windows};
 use headsup_sources::simulate::{Config, Simulator};
@@ -23,6 +25,10 @@ mod golden;
 const APPENDED_AT_MS: i64 = 4_000_000_000_000;
 
 fn kpis() -> Vec<Arc<Kpi>> {
+    kpis_with(&Settings::default())
+}
+
+fn kpis_with(settings: &Settings) -> Vec<Arc<Kpi>> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sql/kpis");
     let mut files: Vec<_> =
         std::fs::read_dir(folder).expect("sql/kpis").map(|e| e.expect("entry").path()).collect();
@@ -30,7 +36,8 @@ fn kpis() -> Vec<Arc<Kpi>> {
     let kpi = |file: std::path::PathBuf| {
         let name = file.file_stem().expect("name").to_string_lossy().into_owned();
         let sql = std::fs::read_to_string(&file).expect("readable");
-        Arc::new(Kpi::parse(&file.display().to_string(), &name, &sql).unwrap_or_else(|e| panic!("{e}")))
+        let kpi = Kpi::parse_with(&file.display().to_string(), &name, &sql, settings);
+        Arc::new(kpi.unwrap_or_else(|e| panic!("{e}")))
     };
     files.into_iter().map(kpi).collect()
 }
@@ -244,11 +251,16 @@ fn batch_over_the_facts_is_the_stream() {
     let kpis = kpis();
     let events = events();
     let live = run(&kpis, &by_customer(&events, 4), 200);
+    assert_eq!(live.rows, batch(&kpis, &live.facts));
+}
+
+/// Final rows over all facts at once.
+fn batch(kpis: &[Arc<Kpi>], facts: &BTreeMap<Table, Vec<RecordBatch>>) -> Vec<String> {
     let mut rows = Vec::new();
-    for kpi in &kpis {
+    for kpi in kpis {
         let mut windows = KpiWindows::new(kpi.clone());
         // In another order than they came: last batch first.
-        for (table, batches) in &live.facts {
+        for (table, batches) in facts {
             for batch in batches.iter().rev() {
                 windows.absorb(i64::MIN, *table, batch).expect("evaluates");
             }
@@ -262,7 +274,32 @@ fn batch_over_the_facts_is_the_stream() {
         }
     }
     rows.sort();
-    assert_eq!(live.rows, rows);
+    rows
+}
+
+#[test]
+fn from_a_time_on_there_are_the_same_windows_and_none_before() {
+    let events = events();
+    // No multiple of any window.
+    let from_ms = events[events.len() / 2].0 + 1_234;
+    let settings = Settings { from_ms: Some(from_ms), ..Settings::default() };
+    let (all, some) = (kpis(), kpis_with(&settings));
+    let partitions = by_customer(&events, 4);
+    let whole = run(&all, &partitions, 200);
+    let live = run(&some, &partitions, 200);
+    let begins = |row: &&String| {
+        let start = row.split(' ').nth(1).expect("a start").trim_end_matches('Z');
+        headsup_events::parse_rfc3339_ms(&format!("{start}Z")).expect("a time") >= from_ms
+    };
+    let expected: Vec<String> = whole.rows.iter().filter(begins).cloned().collect();
+    assert!(expected.len() > 1_000 && expected.len() < whole.rows.len() - 1_000);
+    assert_eq!(live.rows, expected);
+    assert_eq!(batch(&some, &live.facts), live.rows);
+    assert_eq!(live.facts, whole.facts);
+    let (one, _) = run_with(&some, &partitions, 100, &[], usize::MAX, false);
+    let mut expected = one.history;
+    expected.sort();
+    assert!(merged(&some, shares_say(&some, &partitions, 2, 100), 1) == expected);
 }
 
 /// A rating of a conversation of its own.
