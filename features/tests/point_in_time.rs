@@ -44,6 +44,7 @@ impl Stream {
             queue_over_ms: 120_000,
             follow: FollowLimits::default(),
             agents: true,
+            quiet_until_ms: i64::MIN,
             store: Table::ALL.to_vec(),
             profile: false,
         };

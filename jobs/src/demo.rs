@@ -224,15 +224,15 @@ impl Demo {
         let begin_ms = world.now_ms;
         // What is before the demo begins at once.
         while world.now_ms < self.day_ms && !world.is_stopped() {
-            let days = (world.now_ms - begin_ms) / DAY_MS;
-            say(
-                &self.phase,
-                format!("{} days pass that nobody watched: {days}  ", (self.day_ms - begin_ms) / DAY_MS),
-            );
             world.play_until((world.now_ms + DAY_MS).min(self.day_ms))?;
         }
-        say(&self.phase, "");
         world.play_until(self.day_ms + FROM_MS)?;
+        world.wait(self.disorder_ms, |watermark_ms| {
+            let days = (watermark_ms - begin_ms).max(0) / DAY_MS;
+            let of = (self.day_ms - begin_ms) / DAY_MS;
+            say(&self.phase, if of > 0 { format!("day {days} of {of} before  ") } else { String::new() });
+        });
+        say(&self.phase, "");
         self.go_on(&mut world, begin_ms)
     }
 

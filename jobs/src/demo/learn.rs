@@ -21,7 +21,8 @@ const AFTER_MS: i64 = 10 * 86_400_000;
 /// There is too little to learn from, or something that cannot be written.
 pub fn learn(place: &Place, from_ms: i64, until_ms: i64) -> Result<String, Failure> {
     let mut spec = spec(MODEL)?;
-    spec.every = "2d".to_owned();
+    spec.every = "3d".to_owned();
+    spec.training.max_rounds = 400;
     spec.training.trials = 1;
     spec.training.bags = 1;
     spec.training.folds = 1;

@@ -106,7 +106,7 @@ impl<'l> World<'l> {
     /// in ms.
     pub fn wait(&self, disorder_ms: i64, mut each: impl FnMut(i64)) {
         while !self.is_stopped() {
-            let watermark_ms = self.board.read(|state| state.watermark_ms).unwrap_or(i64::MIN);
+            let watermark_ms = self.board.read(|state| state.watermark_ms).unwrap_or(0);
             if watermark_ms >= self.now_ms - disorder_ms {
                 return;
             }

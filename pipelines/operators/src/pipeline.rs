@@ -47,6 +47,9 @@ pub struct PipelineConfig {
     pub queue_tick_ms: i64,
     /// Contacts accepted longer ago than this count apart in it.
     pub queue_over_ms: i64,
+    /// No window begins before this, so until then facts come out every ten minutes, which costs less than at every
+    /// tick.
+    pub quiet_until_ms: i64,
     /// The facts to give out.
     pub store: Vec<Table>,
     /// Whether to measure how long each operator takes.
@@ -152,6 +155,8 @@ pub struct Pipeline {
     profile: Profile,
 }
 
+/// How often facts come out as long as there are no windows.
+const QUIET_TICK_MS: i64 = 600_000;
 /// Events whose conversations are looked up together.
 const TOGETHER: usize = 32;
 
@@ -599,6 +604,30 @@ impl Pipeline {
         if now_ms.rem_euclid(AGENTS_TICK_MS) == 0 {
             self.contacts.sample_agents(now_ms, &mut self.facts);
         }
+        let is_quiet = now_ms < self.config.quiet_until_ms && now_ms.rem_euclid(QUIET_TICK_MS) != 0;
+        let next_tick_ms = match is_quiet {
+            true => QUIET_TICK_MS * (now_ms.div_euclid(QUIET_TICK_MS) + 1),
+            false => self.tick_windows(now_ms, output)?,
+        };
+        self.next_tick_ms = match next_tick_ms.rem_euclid(self.grid_ms) {
+            rest if rest > 0 && next_tick_ms < i64::MAX => next_tick_ms - rest + self.grid_ms,
+            _ => next_tick_ms,
+        };
+        if self.contacts.queue_busy() {
+            self.next_tick_ms = self.next_tick_ms.min(now_ms + self.grid_ms);
+        }
+        if self.facts.agents.as_ref().is_some_and(Agents::busy) {
+            let next_ms = (now_ms.div_euclid(AGENTS_TICK_MS) + 1) * AGENTS_TICK_MS;
+            self.next_tick_ms = self.next_tick_ms.min(next_ms);
+        }
+        if let Some(started) = started {
+            self.profile.windows += started.elapsed();
+        }
+        Ok(())
+    }
+
+    /// Gives facts out and to the windows, and says when they have something to do next.
+    fn tick_windows(&mut self, now_ms: i64, output: &mut Output) -> Result<i64, WindowsError> {
         let Self { facts, queue, orders, windows, stored, .. } = self;
         let builders = builders(facts, queue, orders);
         for rows in builders.into_iter().flatten().filter(|rows| !rows.is_empty()) {
@@ -621,21 +650,7 @@ impl Pipeline {
                 next_tick_ms = next_tick_ms.min(next.max(now_ms.saturating_add(1)));
             }
         }
-        self.next_tick_ms = match next_tick_ms.rem_euclid(self.grid_ms) {
-            rest if rest > 0 && next_tick_ms < i64::MAX => next_tick_ms - rest + self.grid_ms,
-            _ => next_tick_ms,
-        };
-        if self.contacts.queue_busy() {
-            self.next_tick_ms = self.next_tick_ms.min(now_ms + self.grid_ms);
-        }
-        if self.facts.agents.as_ref().is_some_and(Agents::busy) {
-            let next_ms = (now_ms.div_euclid(AGENTS_TICK_MS) + 1) * AGENTS_TICK_MS;
-            self.next_tick_ms = self.next_tick_ms.min(next_ms);
-        }
-        if let Some(started) = started {
-            self.profile.windows += started.elapsed();
-        }
-        Ok(())
+        Ok(next_tick_ms)
     }
 
     /// What became of the records of each partition.

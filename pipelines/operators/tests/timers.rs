@@ -22,6 +22,7 @@ fn new(limits: ContactLimits) -> Pipeline {
         follow: FollowLimits::default(),
         // Agents at work have a tick every ten seconds, with which contacts would come out sooner.
         agents: false,
+        quiet_until_ms: i64::MIN,
         store: vec![Table::Contacts],
         profile: false,
     };

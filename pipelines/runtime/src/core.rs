@@ -171,6 +171,7 @@ impl Core {
                 agents: config.agents && *role == Role::All,
                 queue_tick_ms: config.queue_tick_ms,
                 queue_over_ms: config.queue_over_ms,
+                quiet_until_ms: config.kpis.from_ms.unwrap_or(i64::MIN),
                 store: config.store_tables.clone(),
                 profile,
             };

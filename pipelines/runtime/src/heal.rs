@@ -174,6 +174,7 @@ fn replay(job: &Job, log: &Arc<dyn EventLog>, snapshot: &Packed) -> Result<Repla
         agents: job.config.agents,
         queue_tick_ms: job.config.queue_tick_ms,
         queue_over_ms: job.config.queue_over_ms,
+        quiet_until_ms: i64::MIN,
         store: Table::ALL.to_vec(),
         profile: false,
     };
