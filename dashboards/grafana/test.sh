@@ -1,0 +1,27 @@
+#!/bin/sh
+# dashboards/grafana/test.sh HEADSUP: the dashboards are as make.py writes them, and every query of theirs answers. See
+# check.py. HEADSUP is a binary with ClickHouse and training that `cargo test` has been built beside.
+set -eu
+root=$(cd "$(dirname "$0")/../.." && pwd)
+. "$root/deploy/setup.sh"
+need_prometheus
+need_clickhouse
+need_models
+need python3 python3
+headsup=$1
+made=$(mktemp -d)
+trap 'rm -r "$made"' EXIT
+cp "$root/dashboards/grafana/make.py" "$made"
+python3 "$made/make.py"
+for file in "$root"/dashboards/grafana/*.json; do
+    diff -u "$made/${file##*/}" "$file" || { say "dashboards/grafana/make.py writes another ${file##*/}"; exit 1; }
+done
+if [ ! -x /usr/bin/prometheus ]; then
+    say "Prometheus is not installed: the dashboards' queries are left out"; exit 0
+fi
+# A test binary serves ClickHouse's engine (jobs/tests/cli/clickhouse.rs).
+engine=
+if [ -f "${HEADSUP_TEST_CHDB:-}" ]; then
+    engine=$(ls -t "$(dirname "$headsup")"/deps/cli-* | grep -v '\.' | head -n 1)
+fi
+python3 "$root/dashboards/grafana/check.py" "$headsup" ${engine:+"$engine"}
