@@ -22,6 +22,7 @@ fi
 # A test binary serves ClickHouse's engine (jobs/tests/cli/clickhouse.rs).
 engine=
 if [ -f "${HEADSUP_TEST_CHDB:-}" ]; then
-    engine=$(ls -t "$(dirname "$headsup")"/deps/cli-* | grep -v '\.' | head -n 1)
+    engine=$(ls -t "$(dirname "$headsup")"/deps/cli-* | grep '/cli-[0-9a-f]*$' | head -n 1)
+    [ -n "$engine" ] || { say "there is no cli test beside $headsup; cargo test builds it"; exit 1; }
 fi
 python3 "$root/dashboards/grafana/check.py" "$headsup" ${engine:+"$engine"}
