@@ -100,6 +100,12 @@ def n_of(name="n"):
     return field(name, ("unit", "none"), ("decimals", 0), ("color", {"mode": "fixed", "fixedColor": "text"}))
 
 
+def to(title, url):
+    """A link of a panel."""
+    return {"type": "link", "title": title, "url": url, "tags": [], "asDropdown": False, "includeVars": False,
+            "keepTime": False, "targetBlank": False, "icon": "", "tooltip": ""}
+
+
 def row(title):
     return {"type": "row", "title": title, "collapsed": False, "panels": [], "gridPos": {"w": 24, "h": 1}}
 
@@ -173,7 +179,7 @@ def dashboard(uid, title, description, variables, panels, annotations=(), time="
 
 
 def to_conversations(title="Conversations of this choice"):
-    return [{"title": title, "url": "/d/headsup-conversations?${__url_time_range}&${shop:queryparam}&${channel:queryparam}&${skill:queryparam}"}]
+    return [to(title, "/d/headsup-conversations?${__url_time_range}&${shop:queryparam}&${channel:queryparam}&${skill:queryparam}")]
 
 
 def kpi(title, kpi, value, n, unit, limits=None, keys=KEYS, extra=(), description=""):
@@ -221,8 +227,8 @@ dashboard("service-wall", "Service wall · 服务大屏", f"The twelve KPIs, new
     kpi("Inquiry conversion · 询单转化率", "conversion", "conversion_rate", "asked", "percentunit", low(0.1, 0.2), description="Who asked in the last whole hour and has paid; provisional for 4 days."),
     panel("stat", "Concurrency · 并发", prom('headsup_kpi_utilisation_concurrency{skill=~"$skill"}', "concurrency {{skill}}"), 6, 5, "none", "Conversations at the same time, of agents who have any.", decimals=2),
     panel("table", "Alerts firing", prom("sum by (alert, severity) (headsup_alerts_firing) > 0", instant=True), 12, 5,
-          links=[{"title": "Alerts", "url": "/d/headsup-alerts?${__url_time_range}"}],
-          fields=[field("Time", ("custom.hidden", True)), link("alert", "Alerts of this rule", "/d/headsup-alerts?var-alert=${__value.raw}&${__url_time_range}")], empty="nothing fires."),
+          links=[to("Alerts", "/d/headsup-alerts?${__url_time_range}")],
+          fields=[field("Time", ("custom.hideFrom", {"viz": True, "legend": False, "tooltip": False})), link("alert", "Alerts of this rule", "/d/headsup-alerts?var-alert=${__value.raw}&${__url_time_range}")], empty="nothing fires."),
     row("Course"),
     course("Service level", "service_level", [("service_level", "")], "percentunit", limits=steps(("red", None), ("green", 0.8))),
     course("Average handle time", "aht", [("aht_ms", "mean"), ("p90_ms", "P90")], "ms", limits=steps(("green", None), ("red", 120_000))),
