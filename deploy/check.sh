@@ -147,12 +147,14 @@ else
     say "Prometheus is not installed: its rules and configurations are left out"
 fi
 
-# The commands of the documents, in a folder with some days of a simulated shop.
+# The commands of the documents, in a folder with 20 minutes of a simulated shop.
 mkdir "$work/docs" "$work/docs/bin" && ln -s "$headsup" "$work/docs/bin/headsup" && ln -s "$cache/bin/helm" "$work/docs/bin/helm"
 ln -s "$root/deploy" "$work/docs/deploy" && ln -s "$root/sql" "$work/docs/sql"
 for file in "$root"/docs/operate.md "$root"/docs/capacity.md "$root"/docs/runbooks/*.md; do
     awk -v name="${file##*/}" '/^```sh runs/ { on = 1; print "echo \"== " name ", line " NR "\""; next } /^```/ { on = 0 } on' "$file" >>"$work/commands"
 done
 (cd "$work/docs" && PATH=$work/docs/bin:$PATH && export PATH &&
-    headsup simulate --days 2 --customers 1000 >/dev/null && headsup run --until-end && sh -eu "$work/commands") >"$work/said" 2>&1 || { cat "$work/said"; exit 1; }
-echo "deploy: $(grep -c '^==' "$work/said") blocks of commands, $(grep -c '^kind:' "$work/one.yaml" "$work/divided.yaml" "$work/all.yaml" | tr '\n' ' ')objects"
+    headsup simulate --days 1 --customers 8000 --out day.jsonl >/dev/null &&
+    awk -F '"time":"' '{ at = substr($2, 12, 5) } at >= "10:40" && at < "11:01"' day.jsonl >events.jsonl &&
+    headsup import events events.jsonl && headsup run --until-end && sh -eu "$work/commands") >"$work/said" 2>&1 || { cat "$work/said"; exit 1; }
+echo "deploy: $(cat "$work"/*.yaml | grep -c '^kind:') objects of Kubernetes, $(grep -c '^==' "$work/said") blocks of commands"
