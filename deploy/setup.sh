@@ -76,7 +76,8 @@ need_models() {
             fetched=$(mktemp -d "$models/fetching.XXXXXX")
             (cd "$fetched" && python3 -m pip download -q --no-deps --only-binary :all: xgboost-cpu==3.2.0 onnxruntime==1.31.1 >&2 &&
                 unzip -qj xgboost_cpu-*.whl '*.so' '*.so.*' && unzip -qj onnxruntime-*.whl 'onnxruntime/capi/libonnxruntime.so*' &&
-                mv libxgboost.so libgomp-*.so* "$models" && mv libonnxruntime.so.* "$models/libonnxruntime.so")
+                mv libxgboost.so libgomp-*.so* "$models" && mv libonnxruntime.so.* "$models/libonnxruntime.so") ||
+                { rm -r "$fetched"; say "XGBoost and onnxruntime cannot be fetched from PyPI"; return 1; }
             rm -r "$fetched"
             : >"$models/done"
         fi
