@@ -149,7 +149,7 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let (address, token) = api::serve_demo(&board, &config, &log)?;
     eprintln!("page at http://{address}/, metrics at http://{address}/metrics; stop with Ctrl-C");
     let disorder_ms = config.disorder_ms_max;
-    let mut job = Job {
+    let job = Job {
         role: headsup_runtime::Role::All,
         config,
         alerts: rules::load(None, None, &kpis)?,
@@ -160,9 +160,11 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
         profile: false,
         scores: None,
     };
-    if before > 0 {
-        job.scores = scores(&place, &job)?;
-    }
+    #[cfg(feature = "train")]
+    let job = match before {
+        0 => job,
+        _ => Job { scores: weeks::scores(&place, &job)?, ..job },
+    };
     let phase = Phase::default();
     let demo = Demo {
         simulated,
@@ -202,20 +204,6 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
         place.data.display()
     );
     played
-}
-
-#[cfg(feature = "train")]
-fn scores(place: &Place, job: &Job) -> Result<Option<headsup_runtime::MakeScores>, Failure> {
-    let registry = place.data.join("models");
-    std::fs::create_dir_all(&registry)
-        .map_err(|error| Failure::new(format!("cannot make {}: {error}", registry.display())))?;
-    let scores = crate::scoring::scores(&registry, weeks::policy()?, job)?;
-    Ok(scores.map(|scores| scores.make()))
-}
-
-#[cfg(not(feature = "train"))]
-fn scores(_: &Place, _: &Job) -> Result<Option<headsup_runtime::MakeScores>, Failure> {
-    Ok(None)
 }
 
 impl Demo {

@@ -1,6 +1,6 @@
 //! `headsup lift`: whether a campaign helped, and how many customers it takes to know.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
@@ -9,13 +9,13 @@ use clap::Args;
 use datafusion::error::DataFusionError;
 use datafusion::prelude::ParquetReadOptions;
 use headsup_stream::parse_duration_ms;
-use headsup_tasks::lift::{Lift, Plan, lift as analyse};
+use headsup_tasks::Unit;
+use headsup_tasks::lift::{Plan, lift as analyse};
 use headsup_tasks::power::{Design, days_until, sample_size};
-use headsup_tasks::{Rules, Unit};
 
 use crate::output::{self, thousands};
 use crate::sql::{explain, tokio_runtime};
-use crate::{Failure, Place, kpis, policy};
+use crate::{Failure, Place, kpis};
 
 mod campaign;
 
@@ -51,13 +51,13 @@ pub struct LiftArgs {
     #[arg(long, value_name = "SHARE")]
     control_share: Option<f64>,
     /// How often chance may pass for an effect
-    #[arg(long, default_value_t = ALPHA)]
+    #[arg(long, default_value_t = 0.05)]
     alpha: f64,
     /// How often the planned effect shall be found
-    #[arg(long, default_value_t = POWER)]
+    #[arg(long, default_value_t = 0.8)]
     power: f64,
     /// The planned effect: 0.18 is 18 % fewer outcomes
-    #[arg(long, value_name = "SHARE", default_value_t = CUT)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.18)]
     cut: f64,
     /// Share of those left alone with the outcome [default: as seen]
     #[arg(long, value_name = "SHARE")]
@@ -73,9 +73,6 @@ pub struct LiftArgs {
     json: bool,
 }
 
-const ALPHA: f64 = 0.05;
-const POWER: f64 = 0.8;
-const CUT: f64 = 0.18;
 /// A control share and a horizon for those who name none.
 const CONTROL_SHARE: f64 = 0.1;
 const HORIZON_MS: i64 = 10 * 86_400_000;
@@ -90,13 +87,7 @@ fn days(ms: i64) -> f64 {
 
 pub fn lift(args: &LiftArgs) -> Result<(), Failure> {
     let usage = |message: String| Failure { code: 2, message };
-    let of_run = match &args.campaign {
-        None => None,
-        Some(name) => {
-            let rules = policy::load(args.policy.as_deref())?;
-            Some(campaign::find(&rules, name, args.outcome.as_deref(), args.horizon)?)
-        }
-    };
+    let of_run = args.campaign.as_deref().map(|name| campaign::find(args, name)).transpose()?;
     if args.sql.is_none() && args.units.is_none() && of_run.is_none() {
         let Some(base_rate) = args.base_rate else {
             return Err(usage(
@@ -124,46 +115,11 @@ pub fn lift(args: &LiftArgs) -> Result<(), Failure> {
         (None, Some(sql)) => sql,
         (None, None) => "SELECT * FROM units",
     };
-    let units = units(&args.place, args.units.as_deref(), query)?;
-    must_be_some(&units, args.campaign.as_deref())?;
-    let lift = analyse(&units, &plan).map_err(|error| usage(error.to_string()))?;
+    let lift = analyse(&units(args, query)?, &plan).map_err(|error| usage(error.to_string()))?;
     if args.json {
         return output::print(serde_json::to_string_pretty(&lift).map_err(Failure::from_error)? + "\n");
     }
     output::print(lift.to_string())
-}
-
-/// Whether a campaign of a policy helped, by what a run has stored so far, at the usual levels.
-///
-/// # Errors
-/// There is no such campaign, nothing says what it is to avert, or no outcome is known yet.
-pub fn of_campaign(place: &Place, rules: &Rules, name: &str) -> Result<Lift, Failure> {
-    let run = campaign::find(rules, name, None, None)?;
-    let plan = Plan {
-        control_share: run.control_share,
-        alpha: ALPHA,
-        power: POWER,
-        relative_cut: CUT,
-        base_rate: None,
-        per_day: None,
-        horizon_days: days(run.horizon_ms),
-    };
-    let units = units(place, None, &run.query)?;
-    must_be_some(&units, Some(name))?;
-    analyse(&units, &plan).map_err(Failure::from_error)
-}
-
-fn must_be_some(units: &[Unit], campaign: Option<&str>) -> Result<(), Failure> {
-    if !units.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::new(match campaign {
-        Some(name) => format!(
-            "campaign {name} has assigned no customer whose outcome is known already; `headsup sql \"SELECT event, \
-             count(*) FROM tasks GROUP BY event\"` says what it has done"
-        ),
-        None => "there are no customers in what was asked for".to_owned(),
-    }))
 }
 
 /// How many customers a campaign needs.
@@ -202,13 +158,13 @@ fn plan(args: &LiftArgs, base_rate: f64) -> Result<(), Failure> {
     output::print(text)
 }
 
-/// The customers that a query gives.
-fn units(place: &Place, file: Option<&Path>, query: &str) -> Result<Vec<Unit>, Failure> {
-    let settings = place.config()?.kpis;
+/// The customers of a campaign.
+fn units(args: &LiftArgs, query: &str) -> Result<Vec<Unit>, Failure> {
+    let settings = args.place.config()?.kpis;
     let kpis = kpis::load(None, &settings)?;
     let batches = tokio_runtime()?.block_on(async {
-        let context = headsup_runtime::session(&place.data, &kpis, &settings.calendar).await?;
-        if let Some(file) = file {
+        let context = headsup_runtime::session(&args.place.data, &kpis, &settings.calendar).await?;
+        if let Some(file) = &args.units {
             let path = file.display().to_string();
             let mut options = ParquetReadOptions::default();
             let extension =
@@ -222,6 +178,15 @@ fn units(place: &Place, file: Option<&Path>, query: &str) -> Result<Vec<Unit>, F
     let mut units = Vec::new();
     for batch in &batches {
         of_batch(batch, units.len(), &mut units).map_err(|message| Failure { code: 2, message })?;
+    }
+    if units.is_empty() {
+        return Err(Failure::new(match &args.campaign {
+            Some(name) => format!(
+                "campaign {name} has assigned no customer whose outcome is known already; `headsup sql \"SELECT event, \
+                 count(*) FROM tasks GROUP BY event\"` says what it has done"
+            ),
+            None => "there are no customers in what was asked for".to_owned(),
+        }));
     }
     Ok(units)
 }

@@ -16,14 +16,6 @@ pub fn load(file: Option<&Path>) -> Result<Rules, Failure> {
         Some(file) => (file.display().to_string(), read(file)?),
         None => ("models/policy.toml".to_owned(), STANDARD.to_owned()),
     };
-    parse(&name, &text)
-}
-
-/// The policy that a text says.
-///
-/// # Errors
-/// All mistakes at once.
-pub fn parse(name: &str, text: &str) -> Result<Rules, Failure> {
-    Rules::parse(name, text)
+    Rules::parse(&name, &text)
         .map_err(|error| Failure { code: 2, message: error.to_string().replace('\n', "\n       ") })
 }

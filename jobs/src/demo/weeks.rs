@@ -1,11 +1,12 @@
 //! The day with a model, and the weeks that follow it.
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use headsup_tasks::Rules;
+use headsup_runtime::{Job, MakeScores};
 use headsup_tasks::task::Arm;
 
 use crate::demo::act::Act;
@@ -13,15 +14,25 @@ use crate::demo::learn::{MODEL, learn};
 use crate::demo::world::World;
 use crate::demo::{DAY_MS, Demo, FROM_MS, PACED_MS, say, truth};
 use crate::sql::{explain, tokio_runtime};
-use crate::{Failure, lift, policy};
+use crate::{Failure, Place, lift, policy, scoring};
 
 const POLICY: &str = include_str!("policy.toml");
 /// In the weeks, the router acts so often.
 const LAPSE_MS: i64 = 1_800_000;
 
-/// Proactive service in the demo.
-pub fn policy() -> Result<Rules, Failure> {
-    policy::parse("jobs/src/demo/policy.toml", POLICY)
+/// The file of the policy.
+fn policy_file(place: &Place) -> PathBuf {
+    place.data.join("policy.toml")
+}
+
+/// What scores customers once there is a model.
+pub fn scores(place: &Place, job: &Job) -> Result<Option<MakeScores>, Failure> {
+    let (registry, policy) = (place.data.join("models"), policy_file(place));
+    std::fs::create_dir_all(&registry)
+        .and_then(|()| std::fs::write(&policy, POLICY))
+        .map_err(|error| Failure::new(format!("cannot write into {}: {error}", place.data.display())))?;
+    let scores = scoring::scores(&registry, policy::load(Some(&policy))?, job)?;
+    Ok(scores.map(|scores| scores.make()))
 }
 
 impl Demo {
@@ -103,12 +114,18 @@ impl Demo {
     fn verdict(&self, untouched: &truth::Outcomes) -> Result<(), Failure> {
         // What is not stored yet is of the last seconds.
         std::thread::sleep(Duration::from_millis(2 * self.flush_ms));
-        let rules = policy()?;
+        let policy = policy_file(&self.place);
+        let rules = policy::load(Some(&policy))?;
         let Some(campaign) = rules.campaigns.iter().find(|campaign| campaign.model == MODEL) else {
             return Err(Failure::new(format!("no campaign is by model {MODEL}")));
         };
-        let lift = lift::of_campaign(&self.place, &rules, &campaign.name)?;
-        eprintln!("\r\x1b[K\nheadsup lift {}\n\n{lift}", campaign.name);
+        let lift = lift::of_campaign(&self.place, Some(&policy), &campaign.name)?;
+        eprintln!(
+            "\r\x1b[K\nheadsup lift {} --data {} --policy {}\n\n{lift}",
+            campaign.name,
+            self.place.data.display(),
+            policy.display()
+        );
         let (Some(effect), Some(rate)) = (&lift.effect, lift.treated.rate) else { return Ok(()) };
         let horizon_ms = (lift.plan.horizon_days * DAY_MS as f64) as i64;
         let without = truth::rate(&self.treated(&campaign.name, horizon_ms)?, horizon_ms, untouched);

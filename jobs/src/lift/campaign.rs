@@ -1,12 +1,10 @@
 //! The customers of a campaign, from what a run has stored.
 
-use std::path::Path;
-
 use headsup_stream::parse_duration_ms;
-use headsup_tasks::Rules;
 
-use crate::Failure;
+use super::LiftArgs;
 use crate::rules::read;
+use crate::{Failure, policy};
 
 /// What campaigns of a model are to avert: its name, and the file.
 const BUILT_IN: [(&str, &str); 2] = [
@@ -28,13 +26,9 @@ pub struct OfRun {
 ///
 /// # Errors
 /// There is none, or nothing says what it is to avert.
-pub fn find(
-    rules: &Rules,
-    name: &str,
-    outcome: Option<&Path>,
-    horizon_ms: Option<i64>,
-) -> Result<OfRun, Failure> {
+pub fn find(args: &LiftArgs, name: &str) -> Result<OfRun, Failure> {
     let usage = |message: String| Failure { code: 2, message };
+    let rules = policy::load(args.policy.as_deref())?;
     let Some(campaign) = rules.campaign(name) else {
         let names: Vec<&str> = rules.campaigns.iter().map(|campaign| campaign.name.as_str()).collect();
         return Err(usage(format!(
@@ -43,7 +37,7 @@ pub fn find(
         )));
     };
     let built_in = BUILT_IN.iter().find(|(model, _)| *model == campaign.model);
-    let (file, text) = match (outcome, built_in) {
+    let (file, text) = match (&args.outcome, built_in) {
         (Some(file), _) => (file.display().to_string(), read(file)?),
         (None, Some((model, text))) => (format!("sql/outcomes/{model}.sql"), (*text).to_owned()),
         (None, None) => {
@@ -68,7 +62,7 @@ pub fn find(
             )));
         }
     };
-    let horizon_ms = match (horizon_ms, said("horizon:")) {
+    let horizon_ms = match (args.horizon, said("horizon:")) {
         (Some(ms), _) => ms,
         (None, Some(text)) => parse_duration_ms(text)
             .ok_or_else(|| usage(format!("{file}: horizon: {text}: expected a duration such as 10d")))?,
