@@ -32,7 +32,7 @@ LIMIT = 120
 
 WORLD = """
 days = 1
-customers = 40000
+customers = 20000
 incidents = [
     { kind = "aht", at = "9h 56m", lasting = "12m" },
     { kind = "aht", at = "10h 40m", lasting = "2h" },
@@ -271,7 +271,7 @@ url = "{clickhouse}"
             sys.exit("no task is open")
         acts = [("offer", {"agent_id": "a-1"}), ("accept", {"agent_id": "a-1"}), ("complete", {"disposition": "solved"})]
         for second, (what, body) in enumerate(acts):
-            for event in created[-3:]:
+            for event in created[-20:]:
                 headers = allowed | {"Content-Type": "application/json", "Idempotency-Key": f"{what}-{event['subject']}"}
                 call(f"{page}/v1/tasks/{event['subject']}/{what}", json.dumps(body).encode(), headers)
             # In a replay an act is of the newest event's time: a later event, so that the next act is later.
