@@ -14,10 +14,11 @@ use headsup_connectors::EventLog;
 use headsup_runtime::{Board, Config};
 use tokio::net::TcpListener;
 
+use crate::page::{self, Stored};
 use crate::rules::read;
 use crate::{Failure, output};
 
-use backend::Running;
+pub use backend::Running;
 
 /// Make a token for the HTTP API.
 ///
@@ -56,7 +57,7 @@ pub fn token(args: &TokenArgs) -> Result<(), Failure> {
     output::print(format!("{}\n\n{}", new.token, new.entry))
 }
 
-/// Serves the page, and the API if the input is a log, in a thread of its own until the process ends.
+/// Serves the page over what is stored, and the API if the input is a log, in a thread of its own until the process ends.
 ///
 /// # Errors
 /// The address is taken; tokens or certificates that are none.
@@ -64,6 +65,7 @@ pub fn serve(
     board: &Arc<Board>,
     config: &Config,
     log: Option<&Arc<dyn EventLog>>,
+    stored: Stored,
 ) -> Result<SocketAddr, Failure> {
     let listen = &config.http_listen;
     let tokens = match config.api_tokens.as_str() {
@@ -87,10 +89,14 @@ pub fn serve(
     let listener = runtime.block_on(TcpListener::bind(listen)).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let mut routes = headsup_runtime::routes(board.clone());
+    let mut running = None;
     if let Some(log) = log {
         let backend = Running::begin(board.clone(), log.clone(), config.limits).map_err(failed)?;
-        routes = routes.merge(headsup_api::router(backend, Options { tokens, ..Options::default() }));
+        running = Some(backend.clone());
+        let options = Options { tokens: tokens.clone(), ..Options::default() };
+        routes = routes.merge(headsup_api::router(backend, options));
     }
+    let routes = routes.merge(page::routes(stored, board.clone(), running, tokens, address.ip()));
     let serving = headsup_api::serve(listener, routes, Limits::default(), tls, Stop::default());
     let thread = std::thread::Builder::new().name("http".to_owned());
     thread.spawn(move || runtime.block_on(serving)).map_err(failed)?;

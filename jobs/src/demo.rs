@@ -10,6 +10,7 @@ use headsup_runtime::{Board, Config, Input, Job};
 use headsup_sources::simulate::{self, Incident, IncidentKind, Simulator};
 
 use crate::import::Appender;
+use crate::page::Stored;
 use crate::run::{TOPICS, make_topics, stop_on_signal, summary};
 use crate::{Failure, Place, api, kpis, rules};
 
@@ -74,7 +75,9 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
 
     let board = Arc::new(Board::new(&kpis, config.metrics_series_max));
     let stop = stop_on_signal()?;
-    let address = api::serve(&board, &config, Some(&log))?;
+    let calendar = config.kpis.calendar.clone();
+    let stored = Stored { place: place.clone(), kpis: kpis.clone(), calendar, policy: None };
+    let address = api::serve(&board, &config, Some(&log), stored)?;
     eprintln!("a simulated day, {} times as fast as it passed, from 09:00", args.speed);
     eprintln!("page at http://{address}/, metrics at http://{address}/metrics; stop with Ctrl-C");
 
