@@ -26,6 +26,8 @@ use crate::{Failure, Place, lift, policy};
 
 /// Points of a chart; of more, every n-th is sent.
 const POINTS_MAX: i64 = 1_500;
+/// Windows of a chart at least, however long they are.
+const WINDOWS_MIN: i64 = 12;
 /// Rows of a customer's past, of each kind.
 const ROWS_MAX: usize = 200;
 /// Lift is computed again after so long at the earliest.
@@ -230,7 +232,7 @@ impl Page {
                 };
             }
             let (size_ms, slide_ms) = (kpi.windowing.size_ms(), kpi.windowing.slide_ms());
-            let from_ms = params.from_ms.max(newest_ms.saturating_sub(5 * WEEK_MS));
+            let from_ms = params.from_ms.min(newest_ms - WINDOWS_MIN * size_ms).max(newest_ms - 5 * WEEK_MS);
             let step = ((newest_ms - from_ms) / slide_ms / POINTS_MAX).max(0) + 1;
             let number = |value: &&str| format!("CAST(\"{value}\" AS DOUBLE) AS \"{value}\"");
             let numbers: Vec<String> = values.iter().map(number).collect();

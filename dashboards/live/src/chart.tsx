@@ -8,9 +8,10 @@ const WIDTH = 240;
 const HEIGHT = 48;
 
 /** A trend for a tile. All that it says stands in words and tables too. */
-export function Sparkline({ points, place, from, to, limit, fromZero }: {
+export function Sparkline({ points, place, sizeMs, from, to, limit, fromZero }: {
   points: Point[];
   place: number;
+  sizeMs: number;
   from: number;
   to: number;
   limit: number | null;
@@ -33,15 +34,14 @@ export function Sparkline({ points, place, from, to, limit, fromZero }: {
   const x = (end: number) => ((end - from) / (to - from || 1)) * WIDTH;
   const y = (value: number) => HEIGHT - 3 - ((value - low) / range) * (HEIGHT - 6);
   let path = "";
-  let pen = "M";
+  let before = -Infinity;
   for (const point of shown) {
     const value = point.values[place];
-    if (value === null || value === undefined) {
-      pen = "M";
-      continue;
-    }
-    path += `${pen}${x(point.end).toFixed(1)} ${y(value).toFixed(1)}`;
-    pen = "L";
+    if (value === null || value === undefined) continue;
+    // Where nothing was for longer than a window, there is no line; a point alone is a dot.
+    const isApart = point.end - before > 2 * sizeMs;
+    path += `${isApart ? "M" : "L"}${x(point.end).toFixed(1)} ${y(value).toFixed(1)}${isApart ? "h.01" : ""}`;
+    before = point.end;
   }
   return (
     <svg class="spark" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true">
@@ -49,6 +49,24 @@ export function Sparkline({ points, place, from, to, limit, fromZero }: {
       <path d={path} />
     </svg>
   );
+}
+
+/** Times and values for a chart, with a gap where nothing was for longer than a window. */
+export function line(points: Point[], place: number, sizeMs: number): [number[], (number | null)[]] {
+  const times: number[] = [];
+  const values: (number | null)[] = [];
+  for (const point of points) {
+    const value = point.values[place];
+    if (value === null || value === undefined) continue;
+    const before = times.at(-1);
+    if (before !== undefined && point.end - before > 2 * sizeMs) {
+      times.push(before + sizeMs);
+      values.push(null);
+    }
+    times.push(point.end);
+    values.push(value);
+  }
+  return [times, values];
 }
 
 /** A time in which something was the matter. */
@@ -119,7 +137,7 @@ export function Chart({ data, labels, format, limit, marks, from, to, theme, nam
           stroke: lines[place % lines.length],
           width: 2,
           points: { show: data[0].length < 40 },
-          spanGaps: true,
+          spanGaps: false,
           value: (_: uPlot, value: number | null) => written.current(value),
         })),
       ],

@@ -272,7 +272,10 @@ function Scores({ past, route, lang }: ViewProps & { past: CustomerAnswer["past_
 }
 
 export function Conversation({ route, lang }: ViewProps) {
-  const { answer, refused, again } = useAsked<Record<string, Row[]>>("/live/conversations/" + encodeURIComponent(route.id));
+  const { answer, refused, again } = useAsked<Record<string, Row[]>>(
+    "/live/conversations/" + encodeURIComponent(route.id),
+    live.counters?.facts.contacts,
+  );
   const w = (name: Parameters<typeof word>[1]) => word(lang, name);
   const contacts = answer?.contacts ?? [];
   return (

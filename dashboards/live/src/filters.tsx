@@ -1,3 +1,4 @@
+import type { ComponentChildren } from "preact";
 import { useRef } from "preact/hooks";
 
 import { live } from "./live";
@@ -6,7 +7,7 @@ import { change, KEYS, WINDOWS } from "./route";
 import { word } from "./words";
 
 /** Shop, channel, skill and time span. */
-export function Filters({ route, lang }: ViewProps) {
+export function Filters({ route, lang, children }: ViewProps & { children?: ComponentChildren }) {
   const known = useRef<{ at: number; values: Record<string, string[]> }>({ at: 0, values: {} });
   // Names seldom change, and there may be thousands of series.
   if (Date.now() - known.current.at > 1_000) {
@@ -43,6 +44,7 @@ export function Filters({ route, lang }: ViewProps) {
         first="2h"
         options={Object.keys(WINDOWS).map((name) => [name, spanText(name, lang === "zh")])}
       />
+      {children}
     </form>
   );
 }

@@ -86,6 +86,11 @@ export function chosen(kpi: Kpi, by: Partial<Record<Key, string>>): { groupedBy:
   return { groupedBy, series };
 }
 
+/** How long a trend is: a dozen windows at least, or nothing is to be seen of an hourly KPI. The server does the same. */
+export function trendOf(kpi: Kpi, span: number): number {
+  return Math.max(span, 12 * kpi.sizeMs);
+}
+
 export interface Past {
   points: Point[];
   /** The medians of the windows of this hour a week ago. */
@@ -132,7 +137,7 @@ export function usePast(route: Route, name: string | null): Map<string, Past> {
     const series = chosen(kpi, by)?.series;
     if (Object.keys(by).length === 0) for (const point of kpi.trend) put(known.points, point);
     else if (series) put(known.points, series.point);
-    const gone = (kpi.newest ?? 0) - span - kpi.sizeMs;
+    const gone = (kpi.newest ?? 0) - trendOf(kpi, span) - kpi.sizeMs;
     const kept = known.points.findIndex((point) => point.end >= gone);
     if (kept > 0) known.points.splice(0, kept);
   }

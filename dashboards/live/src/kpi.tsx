@@ -1,10 +1,10 @@
 import { useMemo } from "preact/hooks";
 
-import { Chart, type Mark } from "./chart";
+import { Chart, line, type Mark } from "./chart";
 import { Filters } from "./filters";
 import { against, headline, limitOf, value } from "./format";
 import { useStoredAlerts } from "./alerts";
-import { chosen, usePast } from "./hooks";
+import { chosen, trendOf, usePast } from "./hooks";
 import { live, type Kpi } from "./live";
 import { RouteChoice, Table, Time, type ViewProps } from "./parts";
 import { change, filters, href, spanOf } from "./route";
@@ -35,7 +35,7 @@ export function KpiView({ route, lang }: ViewProps) {
   const now = found?.series?.point;
   const limit = limitOf(live.rules, kpi.name, name);
   const newest = kpi.newest ?? Date.now();
-  const from = newest - spanOf(route);
+  const from = newest - trendOf(kpi, spanOf(route));
   const marks: Mark[] = alerts
     .filter(({ alert }) => alert.kpi === kpi.name && alert.state !== "withdrawn")
     .filter(({ alert }) => alert.by.every((key, i) => (by as Record<string, string>)[key] === undefined || (by as Record<string, string>)[key] === alert.key[i]))
@@ -48,8 +48,7 @@ export function KpiView({ route, lang }: ViewProps) {
         <a href={href(route, "wall")}>{`← ${word(lang, "wall")}`}</a>
       </p>
       <h1 tabIndex={-1}>{title(lang, kpi.title)}</h1>
-      <Filters route={route} lang={lang} />
-      <div class="filters">
+      <Filters route={route} lang={lang}>
         <RouteChoice
           route={route}
           name="value"
@@ -57,7 +56,7 @@ export function KpiView({ route, lang }: ViewProps) {
           first={kpi.values[headline(kpi)] ?? ""}
           options={kpi.values.map((name) => [name, column(lang, name)])}
         />
-      </div>
+      </Filters>
       {found === null && <p class="dim">{word(lang, "notSplit")}</p>}
       <section class="panel" aria-label={column(lang, name)}>
         <p class="big">{value(lang, name, now?.values[place])}</p>
@@ -67,7 +66,7 @@ export function KpiView({ route, lang }: ViewProps) {
         </p>
         <Chart
           key={kpi.name + name}
-          data={[shown.map((point) => point.end), shown.map((point) => point.values[place] ?? null)]}
+          data={line(shown, place, kpi.sizeMs)}
           labels={[column(lang, name)]}
           format={(number) => value(lang, name, number)}
           limit={limit}

@@ -3,7 +3,7 @@ import { useMemo } from "preact/hooks";
 import { Sparkline } from "./chart";
 import { Filters } from "./filters";
 import { against, headline, isShare, limitOf, value } from "./format";
-import { chosen, usePast, type Past } from "./hooks";
+import { chosen, trendOf, usePast, type Past } from "./hooks";
 import { live, type Alert, type Kpi } from "./live";
 import type { ViewProps } from "./parts";
 import { filters, href, spanOf, type Route } from "./route";
@@ -13,6 +13,22 @@ import { column, title, word } from "./words";
 const CORE = [
   "fcr", "aht", "csat", "frt", "art", "service_level", "abandonment", "backlog", "utilisation", "transfer", "containment", "conversion",
 ];
+
+/** What else stands on a tile. */
+const ASIDE: Record<string, string[]> = {
+  fcr: ["resolved", "repeated"],
+  aht: ["p90_ms", "hold_ms"],
+  csat: ["response_rate"],
+  frt: ["frt_p90_ms", "asa_ms"],
+  art: ["p90_ms", "in_time_level"],
+  service_level: ["counted_level", "long_level"],
+  abandonment: ["abandoned", "short_abandons"],
+  backlog: ["longest_wait_ms", "open_contacts"],
+  utilisation: ["concurrency"],
+  transfer: ["handoff_rate"],
+  containment: ["repeated"],
+  conversion: ["later_rate"],
+};
 
 export function Wall({ route, lang }: ViewProps) {
   const past = usePast(route, null);
@@ -87,7 +103,7 @@ function Tile({ kpi, past, route, lang }: TileProps) {
   const difference = number !== null && then !== null ? against(name, number, then) : null;
   const newest = kpi.newest ?? 0;
   const n = kpi.values[0];
-  const rest = kpi.values.map((_, other) => other).filter((other) => other !== place && other !== 0).slice(0, 2);
+  const rest = (ASIDE[kpi.name] ?? []).map((other) => kpi.values.indexOf(other)).filter((other) => other >= 0);
   return (
     <article class={"tile" + (firing.length ? " firing" : "")} id={"kpi-" + kpi.name}>
       <h3>
@@ -107,7 +123,8 @@ function Tile({ kpi, past, route, lang }: TileProps) {
           <Sparkline
             points={past?.points ?? kpi.trend}
             place={place}
-            from={newest - spanOf(route)}
+            sizeMs={kpi.sizeMs}
+            from={newest - trendOf(kpi, spanOf(route))}
             to={newest}
             limit={limit}
             fromZero={!isShare(name) || name === "abandonment_rate" || name === "transfer_rate"}
