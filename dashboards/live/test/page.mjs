@@ -267,7 +267,7 @@ try {
   await page.locator("main tbody a").first().click();
   await page.waitForSelector(".chart canvas");
   await page.locator("summary", { hasText: "Features as served" }).click();
-  await page.getByText("orders_30d").waitFor();
+  await page.getByText("orders_30d", { exact: true }).waitFor();
 
   // In Chinese, which the address remembers.
   await page.getByLabel("Language").selectOption("zh");
