@@ -321,7 +321,7 @@ async fn customers(State(page): State<Arc<Page>>, Query(params): Query<CustomerP
     let scores = running
         .scores(&ScoreQuery { model: params.model, min_probability: 0.0, limit, cursor: None })?
         .scores;
-    let tasks = running.newest_tasks(|customer| scores.iter().any(|score| score.customer_id == customer));
+    let tasks = running.newest_tasks(&scores.iter().map(|score| score.customer_id.as_str()).collect());
     let (models, known) = running.scored();
     Ok(Json(json!({"scores": scores, "tasks": tasks, "models": models, "known": known})))
 }

@@ -100,7 +100,7 @@ export function Campaigns({ route, lang }: ViewProps) {
 }
 
 function LiftOf({ name, lang }: ViewProps & { name: string }) {
-  const { answer, refused } = useAsked<LiftAnswer>(`/live/campaigns/${encodeURIComponent(name)}/lift`);
+  const { answer, refused } = useAsked<LiftAnswer>(`/live/campaigns/${encodeURIComponent(name)}/lift`, decided());
   const w = (name: Parameters<typeof word>[1]) => word(lang, name);
   const lift = answer?.lift;
   return (

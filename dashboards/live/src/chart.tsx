@@ -82,12 +82,13 @@ interface Shown {
 }
 
 /** A chart over time. `data` are times in ms, then the values of each line. */
-export function Chart({ data, labels, format, limit, marks, from, to, theme, name }: {
+export function Chart({ data, labels, format, limit, marks, fromZero, from, to, theme, name }: {
   data: [number[], ...(number | null)[][]];
   labels: string[];
   format: (value: number | null) => string;
   limit: number | null;
   marks: Mark[];
+  fromZero: boolean;
   from: number;
   to: number;
   theme: string;
@@ -119,7 +120,7 @@ export function Chart({ data, labels, format, limit, marks, from, to, theme, nam
         y: {
           range: (_, low, high) => {
             const { limit } = shown.current;
-            const least = Math.min(low ?? 0, limit ?? Infinity);
+            const least = Math.min(fromZero ? 0 : Infinity, low ?? 0, limit ?? Infinity);
             const most = Math.max(high ?? 1, limit ?? -Infinity);
             const room = (most - least || Math.abs(most) || 1) * 0.08;
             return [least >= 0 ? Math.max(least - room, 0) : least - room, most + room];
@@ -136,7 +137,7 @@ export function Chart({ data, labels, format, limit, marks, from, to, theme, nam
           label,
           stroke: lines[place % lines.length],
           width: 2,
-          points: { show: data[0].length < 40 },
+          points: { show: (_: uPlot, __: number, first: number, last: number) => last - first < 60 },
           spanGaps: false,
           value: (_: uPlot, value: number | null) => written.current(value),
         })),
@@ -156,7 +157,7 @@ export function Chart({ data, labels, format, limit, marks, from, to, theme, nam
       plot.current?.destroy();
       plot.current = null;
     };
-  }, [labels.join("\n"), theme]);
+  }, [labels.join("\n"), theme, fromZero]);
 
   useEffect(() => {
     plot.current?.setData(inSeconds(data));

@@ -145,7 +145,7 @@ function Known({ answer, route, lang }: ViewProps & { answer: CustomerAnswer }) 
         <h2>{w("tasks")}</h2>
         <Table
           caption={w("tasks")}
-          columns={[w("task"), w("state"), w("orders"), w("started"), w("since")]}
+          columns={[w("task"), w("state"), w("orders"), w("started"), w("stateSince")]}
           rows={tasks.map((task) => [
             title(lang, task.title), <Badge kind={task.state} lang={lang} />, task.order_ids.join(", ") || "–", <Time at={task.created_at} />, <Time at={task.since} />,
           ])}
@@ -173,7 +173,7 @@ function Known({ answer, route, lang }: ViewProps & { answer: CustomerAnswer }) 
         <h2>{w("contacts")}</h2>
         <Table
           caption={w("contacts")}
-          columns={[w("conversation"), w("time"), w("channel"), w("intent"), w("skill"), column(lang, "handle_ms"), w("state")]}
+          columns={[w("conversation"), w("time"), w("channel"), w("intent"), w("skill"), w("handleTime"), w("state")]}
           numbers={[5]}
           rows={(contacts ?? []).map((row) => [
             <ConversationLink route={route} id={String(row.conversation_id)} />,
@@ -251,6 +251,7 @@ function Scores({ past, route, lang }: ViewProps & { past: CustomerAnswer["past_
         format={(share) => (share === null ? "–" : percent(share))}
         limit={null}
         marks={[]}
+        fromZero
         from={from === to ? from - 3_600_000 : from}
         to={from === to ? to + 3_600_000 : to}
         theme={theme(route.params.get("theme"))}

@@ -26,7 +26,7 @@ export interface Asked<T> {
   again: () => void;
 }
 
-/** Asks when `path` changes, and again when `stamp` does; for the latter not more often than every few seconds. */
+/** Asks when `path` changes, and again when `stamp` does; for the latter not more often than every 10 s. */
 export function useAsked<T>(path: string | null, stamp: unknown = 0): Asked<T> {
   const [state, set] = useState<{ path: string | null; answer: T | null; refused: Refused | null }>({
     path: null,
@@ -73,7 +73,7 @@ export function useAsked<T>(path: string | null, stamp: unknown = 0): Asked<T> {
   return { answer: current.answer, refused: current.refused, again: () => again(0) };
 }
 
-const STAMP_EVERY = 5_000;
+const STAMP_EVERY = 10_000;
 
 /** The series of a KPI that the filters ask for; null if the KPI is not split that way. */
 export function chosen(kpi: Kpi, by: Partial<Record<Key, string>>): { groupedBy: string; series: Series | undefined } | null {

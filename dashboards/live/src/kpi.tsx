@@ -2,7 +2,7 @@ import { useMemo } from "preact/hooks";
 
 import { Chart, line, type Mark } from "./chart";
 import { Filters } from "./filters";
-import { against, headline, limitOf, value } from "./format";
+import { against, headline, isShare, limitOf, value } from "./format";
 import { useStoredAlerts } from "./alerts";
 import { chosen, trendOf, usePast } from "./hooks";
 import { live, type Kpi } from "./live";
@@ -71,6 +71,7 @@ export function KpiView({ route, lang }: ViewProps) {
           format={(number) => value(lang, name, number)}
           limit={limit}
           marks={marks}
+          fromZero={!isShare(name)}
           from={from}
           to={newest}
           theme={theme(route.params.get("theme"))}

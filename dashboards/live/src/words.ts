@@ -42,10 +42,9 @@ const WORDS = {
   noFiring: ["Nothing fires.", "当前没有告警触发。"],
   showing: ["Show", "显示"],
   onlyFiring: ["Firing only", "仅触发中"],
-  fires: ["Fires", "触发"],
-  over: ["Over", "已结束"],
   alertSays: ["Alert", "告警"],
-  since: ["since", "自"],
+  stateSince: ["In this state since", "进入该状态"],
+  handleTime: ["Handle time", "处理时长"],
   value: ["Value", "数值"],
   latest: ["Latest", "最新"],
   peak: ["Peak", "峰值"],
@@ -96,7 +95,6 @@ const WORDS = {
   assigned: ["Assignments by arm", "分组情况"],
   states: ["Tasks by state", "任务状态"],
   suppressed: ["Not contacted, by reason", "未联系的原因"],
-  suppressions: ["Suppressions", "抑制"],
   reason: ["Reason", "原因"],
   count: ["Count", "数量"],
   lift: ["Did it help?", "是否有效？"],
@@ -125,7 +123,6 @@ const WORDS = {
   quarantine: ["Quarantine, by reason", "隔离原因"],
   emptyQuarantine: ["Nothing is in quarantine.", "没有隔离的记录。"],
   checkpoints: ["Checkpoints", "检查点"],
-  written: ["Written", "已写入"],
   size: ["Size", "大小"],
   stall: ["Longest standstill", "最长停顿"],
   sink: ["ClickHouse", "ClickHouse"],
@@ -170,7 +167,6 @@ const WORDS = {
   page: ["page", "紧急"],
   ticket: ["ticket", "工单"],
   info: ["info", "提示"],
-  back: ["Back", "返回"],
 } as const satisfies Record<string, readonly [string, string]>;
 
 export type Word = keyof typeof WORDS;

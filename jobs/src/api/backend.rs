@@ -107,10 +107,10 @@ impl Running {
     }
 
     /// The newest task of each of these customers, as it stands.
-    pub fn newest_tasks(&self, wanted: impl Fn(&str) -> bool) -> Vec<TaskView> {
+    pub fn newest_tasks(&self, customers: &BTreeSet<&str>) -> Vec<TaskView> {
         let known = self.known();
         let mut newest: BTreeMap<&str, &Task> = BTreeMap::new();
-        for task in known.tasks.all().filter(|task| wanted(&task.customer_id)) {
+        for task in known.tasks.all().filter(|task| customers.contains(task.customer_id.as_str())) {
             let shown = newest.entry(&task.customer_id).or_insert(task);
             if (shown.created_ms, &shown.task_id) < (task.created_ms, &task.task_id) {
                 *shown = task;

@@ -257,3 +257,76 @@ fn counters(state: &State) -> Value {
         "series_left_out": state.kpis.iter().map(|kpi| kpi.series_over).sum::<u64>(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{
+        ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    };
+    use headsup_kpi::Kpi;
+
+    use super::*;
+    use crate::rows::KpiRows;
+
+    const SQL: &str = "-- title: N\n-- unit: n\n-- early: none\nSELECT tumble(ended_at, INTERVAL '1 minute') AS period, shop, count(*) AS contacts \
+        FROM contacts GROUP BY GROUPING SETS ((period), (period, shop))";
+
+    /// A row of a window that ends at this minute.
+    fn row(kpi: &Arc<Kpi>, minute: i64, shop: Option<&str>, contacts: i64) -> KpiRows {
+        let minutes = |minute: i64| -> ArrayRef {
+            Arc::new(TimestampMicrosecondArray::from(vec![minute * 60_000_000]).with_timezone("UTC"))
+        };
+        let columns: Vec<ArrayRef> = vec![
+            minutes(minute - 1),
+            minutes(minute),
+            Arc::new(StringArray::from(vec![shop.map_or("", |_| "shop")])),
+            Arc::new(StringArray::from(vec![shop])),
+            Arc::new(Int64Array::from(vec![contacts])),
+            Arc::new(Int64Array::from(vec![1])),
+            Arc::new(BooleanArray::from(vec![false])),
+            minutes(minute),
+        ];
+        let batch = kpi.rows.fields().iter().zip(columns);
+        let columns =
+            batch.map(|(field, column)| arrow::compute::cast(&column, field.data_type()).expect("castable"));
+        let batch = RecordBatch::try_new(kpi.rows.clone(), columns.collect()).expect("rows of the KPI");
+        KpiRows::of(kpi, batch).expect("rows of the KPI")
+    }
+
+    #[test]
+    fn a_watcher_is_told_everything_once_and_then_what_changes() {
+        let kpi = Arc::new(Kpi::parse("n.sql", "n", SQL).expect("a KPI"));
+        let board = Board::new(std::slice::from_ref(&kpi), 100);
+        let absorb = |rows: KpiRows| board.update(|state| state.kpis[0].absorb(&rows));
+        absorb(row(&kpi, 1, None, 5));
+        absorb(row(&kpi, 1, Some("a"), 3));
+        absorb(row(&kpi, 1, Some("b"), 2));
+
+        let mut watcher = Watcher::default();
+        let (_, all) = watcher.news(&board);
+        assert_eq!(all["kpis"][0]["values"], json!(["contacts"]));
+        assert_eq!(all["kpis"][0]["trend"], json!([[60_000, false, [5.0]]]));
+        assert_eq!(
+            all["kpis"][0]["series"],
+            json!([
+                ["", [""], [60_000, false, [5.0]]],
+                ["shop", ["a"], [60_000, false, [3.0]]],
+                ["shop", ["b"], [60_000, false, [2.0]]],
+            ])
+        );
+        assert!(all["rules"].is_array() && all["alerts"].is_object());
+
+        let (_, nothing) = watcher.news(&board);
+        assert_eq!(nothing["kpis"], json!([]));
+        assert!(nothing.get("alerts").is_none() && nothing.get("rules").is_none());
+
+        // A correction of one series; another watcher has looked meanwhile.
+        absorb(row(&kpi, 1, Some("b"), 4));
+        let (_, other) = Watcher::default().news(&board);
+        assert_eq!(other["kpis"][0]["series"].as_array().map(Vec::len), Some(3));
+        let (_, one) = watcher.news(&board);
+        assert_eq!(one["kpis"][0]["series"], json!([["shop", ["b"], [60_000, false, [4.0]]]]));
+        assert_eq!(one["kpis"][0]["trend"], json!([]));
+        assert!(one["kpis"][0].get("title").is_none());
+    }
+}
