@@ -13,7 +13,6 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use headsup_api::{Backend, ReadError, Scope, ScoreQuery, TaskView, Tokens};
-use headsup_events::format_rfc3339_ms;
 use headsup_kpi::{Calendar, Kpi};
 use headsup_runtime::Board;
 use serde::Deserialize;
@@ -179,14 +178,9 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// A moment of SQL.
-fn moment(ms: i64) -> String {
-    format!("TIMESTAMP {}", quoted(&format_rfc3339_ms(ms)))
-}
-
 #[derive(Deserialize)]
 struct HistoryParams {
-    /// With commas; else all.
+    /// Else all.
     kpi: Option<String>,
     shop: Option<String>,
     channel: Option<String>,
@@ -201,87 +195,61 @@ async fn history(State(page): State<Arc<Page>>, Query(params): Query<HistoryPara
 
 impl Page {
     fn history(&self, params: &HistoryParams) -> Result<Value, Failure> {
-        let wanted = |kpi: &&Arc<Kpi>| {
-            params.kpi.as_ref().is_none_or(|names| names.split(',').any(|name| name == kpi.name))
-        };
         let newest: BTreeMap<String, i64> =
             self.board.read(|state| state.kpis.iter().map(|kpi| (kpi.name.clone(), kpi.newest_ms)).collect());
-        let mut queries = Vec::new();
-        for kpi in self.stored.kpis.iter().filter(wanted) {
-            let names: Vec<&str> = kpi.rows.fields().iter().map(|field| field.name().as_str()).collect();
-            let (keys, values) = (&names[3..3 + kpi.key_count], &names[3 + kpi.key_count..names.len() - 3]);
-            let of = |key: &str| match key {
-                "shop" => params.shop.as_deref(),
-                "channel" => params.channel.as_deref(),
-                "skill" => params.skill.as_deref(),
-                _ => None,
-            };
-            let filtered: Vec<(&str, &str)> = keys.iter().filter_map(|key| Some((*key, of(key)?))).collect();
-            let asked =
-                [&params.shop, &params.channel, &params.skill].iter().filter(|one| one.is_some()).count();
-            let newest_ms = newest.get(&kpi.name).copied().unwrap_or(i64::MIN);
-            if filtered.len() < asked || newest_ms == i64::MIN {
-                continue;
-            }
-            let grouped_by: Vec<&str> = filtered.iter().map(|(key, _)| *key).collect();
-            let mut series = format!("grouped_by = {}", quoted(&grouped_by.join(",")));
-            for (key, value) in filtered {
-                series += &match value {
-                    "" => format!(" AND \"{key}\" IS NULL"),
-                    _ => format!(" AND \"{key}\" = {}", quoted(value)),
-                };
-            }
-            let (size_ms, slide_ms) = (kpi.windowing.size_ms(), kpi.windowing.slide_ms());
-            let from_ms = params.from_ms.min(newest_ms - WINDOWS_MIN * size_ms).max(newest_ms - 5 * WEEK_MS);
-            let step = ((newest_ms - from_ms) / slide_ms / POINTS_MAX).max(0) + 1;
-            let number = |value: &&str| format!("CAST(\"{value}\" AS DOUBLE) AS \"{value}\"");
-            let numbers: Vec<String> = values.iter().map(number).collect();
-            let offset_ms = kpi.windowing.offset_ms();
-            queries.push((
-                format!("points {}", kpi.name),
-                format!(
-                    "SELECT arrow_cast(window_end, 'Int64') / 1000 AS end_ms, {} FROM kpi.\"{}\" WHERE {series} \
-                     AND window_start >= {} AND (arrow_cast(window_end, 'Int64') / 1000 - {offset_ms}) / {slide_ms} % {step} = 0 ORDER BY end_ms",
-                    numbers.join(", "),
-                    kpi.name,
-                    moment(from_ms - size_ms),
-                ),
-            ));
-            // The windows that ended in that hour; one that ends on the hour is of the hour before.
-            let hour_ms = (newest_ms - 1).div_euclid(HOUR_MS) * HOUR_MS - WEEK_MS;
-            let median = |value: &&str| format!("median(CAST(\"{value}\" AS DOUBLE)) AS \"{value}\"");
-            let medians: Vec<String> = values.iter().map(median).collect();
-            queries.push((
-                format!("week {}", kpi.name),
-                format!(
-                    "SELECT count(*) AS windows, {} FROM kpi.\"{}\" WHERE {series} AND window_start > {} AND window_start <= {}",
-                    medians.join(", "),
-                    kpi.name,
-                    moment(hour_ms - size_ms),
-                    moment(hour_ms + HOUR_MS - size_ms),
-                ),
-            ));
-        }
-        let mut answers = self.ask(queries)?;
         let mut history = BTreeMap::new();
         for kpi in &self.stored.kpis {
-            let Some(points) = answers.remove(&format!("points {}", kpi.name)) else { continue };
-            let names: Vec<&str> = kpi.rows.fields().iter().map(|field| field.name().as_str()).collect();
-            let values = &names[3 + kpi.key_count..names.len() - 3];
-            let point = |row: &Value| {
-                json!([row["end_ms"], values.iter().map(|value| row[*value].clone()).collect::<Vec<_>>()])
-            };
-            let week = answers.remove(&format!("week {}", kpi.name)).and_then(|rows| rows.into_iter().next());
-            let week = week.filter(|week| week["windows"].as_i64() > Some(0));
+            let newest_ms = newest.get(&kpi.name).copied().unwrap_or(i64::MIN);
+            let is_wanted = params.kpi.as_ref().is_none_or(|name| *name == kpi.name);
+            let names: Vec<&str> =
+                kpi.rows.fields()[3..3 + kpi.key_count].iter().map(|field| field.name().as_str()).collect();
+            let asked: Vec<(&str, &str)> =
+                [("shop", &params.shop), ("channel", &params.channel), ("skill", &params.skill)]
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+                    .collect();
+            if !is_wanted || newest_ms == i64::MIN || asked.iter().any(|(name, _)| !names.contains(name)) {
+                continue;
+            }
+            let of = |name: &&str| asked.iter().find(|(asked, _)| asked == name);
+            let grouped_by: Vec<&str> = names.iter().copied().filter(|name| of(&name).is_some()).collect();
+            let keys: Vec<&str> = names.iter().map(|name| of(name).map_or("", |(_, value)| *value)).collect();
+            let (size_ms, slide_ms) = (kpi.windowing.size_ms(), kpi.windowing.slide_ms());
+            let from_ms = params.from_ms.min(newest_ms - WINDOWS_MIN * size_ms).max(newest_ms - 5 * WEEK_MS);
+            // A window that ends on the hour is of the hour before.
+            let hour_ms = (newest_ms - 1).div_euclid(HOUR_MS) * HOUR_MS - WEEK_MS;
+            let ranges = [(from_ms, newest_ms), (hour_ms, hour_ms + HOUR_MS)];
+            let windows =
+                headsup_runtime::windows(kpi, &self.stored.place.data, &grouped_by.join(","), &keys, &ranges)
+                    .map_err(Failure::from_error)?;
+            let step = ((newest_ms - from_ms) / slide_ms / POINTS_MAX).max(0) + 1;
+            let points = windows
+                .range(from_ms + 1..)
+                .filter(|(end_ms, _)| (newest_ms - **end_ms) / slide_ms % step == 0)
+                .map(|(end_ms, values)| json!([end_ms, values]));
+            let week: Vec<&Vec<Option<f64>>> =
+                windows.range(hour_ms + 1..=hour_ms + HOUR_MS).map(|(_, values)| values).collect();
+            let values = kpi.rows.fields().len() - 6 - kpi.key_count;
             let medians =
-                week.map(|week| values.iter().map(|value| week[*value].clone()).collect::<Vec<_>>());
+                (0..values).map(|place| median(week.iter().filter_map(|values| values[place]).collect()));
             history.insert(
                 kpi.name.clone(),
-                json!({"points": points.iter().map(point).collect::<Vec<_>>(), "week": medians}),
+                json!({
+                    "points": points.collect::<Vec<_>>(),
+                    "week": (!week.is_empty()).then(|| medians.collect::<Vec<_>>()),
+                }),
             );
         }
         Ok(json!(history))
     }
+}
+
+/// The middle one, or the mean of the two in the middle.
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let upper = *values.get(values.len() / 2)?;
+    let lower = values[(values.len() - 1) / 2];
+    Some(lower + (upper - lower) / 2.0)
 }
 
 /// What has become of alerts, the newest first, as it is stored.

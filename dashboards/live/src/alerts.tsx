@@ -160,32 +160,34 @@ function OneAlert({ life: { alert, changes }, route, lang }: ViewProps & { life:
             />
           </section>
         )}
-        {alert.worst.length > 0 && (
+        <div>
+          {alert.worst.length > 0 && (
+            <section>
+              <h3>{word(lang, "worst")}</h3>
+              <ul class="worst">
+                {alert.worst.map((id) => (
+                  <li><ConversationLink route={route} id={id} /></li>
+                ))}
+              </ul>
+            </section>
+          )}
           <section>
-            <h3>{word(lang, "worst")}</h3>
-            <ul class="worst">
-              {alert.worst.map((id) => (
-                <li><ConversationLink route={route} id={id} /></li>
-              ))}
-            </ul>
+            <h3>{word(lang, "runbook")}</h3>
+            <p>{alert.runbook || "–"}</p>
           </section>
-        )}
-        <section>
-          <h3>{word(lang, "runbook")}</h3>
-          <p>{alert.runbook || "–"}</p>
-        </section>
-        {changes.length > 0 && (
-          <section>
-            <h3>{word(lang, "life")}</h3>
-            <ol class="life">
-              {changes.map((one) => (
-                <li>
-                  <Badge kind={one.kind} lang={lang} /> <Time at={one.at_ms} seconds /> {`${shown(one.value)}, ${word(lang, "peak")} ${shown(one.peak)}`}
-                </li>
-              ))}
-            </ol>
-          </section>
-        )}
+          {changes.length > 0 && (
+            <section>
+              <h3>{word(lang, "life")}</h3>
+              <ol class="life">
+                {changes.map((one) => (
+                  <li>
+                    <Badge kind={one.kind} lang={lang} /> <Time at={one.at_ms} seconds /> {`${shown(one.value)}, ${word(lang, "peak")} ${shown(one.peak)}`}
+                  </li>
+                ))}
+              </ol>
+            </section>
+          )}
+        </div>
       </div>
       <details>
         <summary>{word(lang, "backtest")}</summary>

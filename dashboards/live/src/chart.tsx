@@ -82,13 +82,14 @@ interface Shown {
 }
 
 /** A chart over time. `data` are times in ms, then the values of each line. */
-export function Chart({ data, labels, format, limit, marks, fromZero, from, to, theme, name }: {
+export function Chart({ data, labels, format, limit, marks, fromZero, isDuration, from, to, theme, name }: {
   data: [number[], ...(number | null)[][]];
   labels: string[];
   format: (value: number | null) => string;
   limit: number | null;
   marks: Mark[];
   fromZero: boolean;
+  isDuration: boolean;
   from: number;
   to: number;
   theme: string;
@@ -129,7 +130,7 @@ export function Chart({ data, labels, format, limit, marks, fromZero, from, to, 
       },
       axes: [
         { ...axis, values: AXIS_TIMES },
-        { ...axis, size: 78, values: (_, ticks) => ticks.map((tick) => written.current(tick)) },
+        { ...axis, size: 78, ...(isDuration ? { incrs: DURATIONS } : {}), values: (_, ticks) => ticks.map((tick) => written.current(tick)) },
       ],
       series: [
         { value: (_, seconds) => (seconds === null ? "–" : new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ")) },
@@ -157,13 +158,19 @@ export function Chart({ data, labels, format, limit, marks, fromZero, from, to, 
       plot.current?.destroy();
       plot.current = null;
     };
-  }, [labels.join("\n"), theme, fromZero]);
+  }, [labels.join("\n"), theme, fromZero, isDuration]);
 
   useEffect(() => {
     plot.current?.setData(inSeconds(data));
   });
   return <div class="chart" role="img" aria-label={name} ref={box} />;
 }
+
+/** Steps between grid lines that read well as times, in ms. */
+const DURATIONS = [
+  100, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_200_000, 1_800_000, 3_600_000, 7_200_000,
+  21_600_000, 43_200_000, 86_400_000, 864_000_000,
+];
 
 const AXIS_TIMES: uPlot.Axis.Values = (_, ticks) =>
   ticks.map((tick) => {

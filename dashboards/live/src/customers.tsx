@@ -1,5 +1,5 @@
 import { Chart } from "./chart";
-import { duration, percent, time } from "./format";
+import { count, duration, percent, time } from "./format";
 import { useAsked } from "./hooks";
 import { theme } from "./kpi";
 import { live } from "./live";
@@ -63,7 +63,7 @@ export function Customers({ route, lang }: ViewProps) {
               first=""
               options={[["", word(lang, "all")], ...answer.models.map((name): [string, string] => [name, name])]}
             />
-            <p class="dim">{`${answer.known} ${word(lang, "scoredCustomers")}`}</p>
+            <p class="dim">{`${count(answer.known)} ${word(lang, "scoredCustomers")}`}</p>
             <Forget lang={lang} again={again} />
           </div>
           <Table
@@ -252,6 +252,7 @@ function Scores({ past, route, lang }: ViewProps & { past: CustomerAnswer["past_
         limit={null}
         marks={[]}
         fromZero
+        isDuration={false}
         from={from === to ? from - 3_600_000 : from}
         to={from === to ? to + 3_600_000 : to}
         theme={theme(route.params.get("theme"))}

@@ -27,6 +27,7 @@ export function count(number: number): string {
 export function duration(lang: Lang, ms: number): string {
   const [s, min, h, d] = lang === "zh" ? [" 秒", " 分 ", " 小时 ", " 天 "] : [" s", " min ", " h ", " d "];
   const seconds = ms / 1000;
+  if (seconds === 0) return "0" + s;
   if (Math.abs(seconds) <= 120) return seconds.toFixed(Math.abs(seconds) < 10 ? 1 : 0) + s;
   const minutes = Math.floor(seconds / 60);
   if (minutes < 120) return minutes + min + String(Math.floor(seconds % 60)).padStart(2, "0") + s;

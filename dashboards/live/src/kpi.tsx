@@ -72,6 +72,7 @@ export function KpiView({ route, lang }: ViewProps) {
           limit={limit}
           marks={marks}
           fromZero={!isShare(name)}
+          isDuration={name.endsWith("_ms")}
           from={from}
           to={newest}
           theme={theme(route.params.get("theme"))}

@@ -133,7 +133,7 @@ function Tile({ kpi, past, route, lang }: TileProps) {
             {limit !== null && <span class="limit-text">{`${word(lang, "limit")} ${value(lang, name, limit)}`}</span>}
             <span>
               {difference ? `${difference.text} ${difference.sign > 0 ? "▲" : difference.sign < 0 ? "▼" : ""} ` : "– "}
-              {word(lang, "lastWeek")}
+              {word(lang, "onLastWeek")}
             </span>
           </p>
           <dl>

@@ -35,6 +35,7 @@ const WORDS = {
   cards: ["Platform score cards", "平台考核"],
   limit: ["limit", "阈值"],
   lastWeek: ["same hour last week", "上周同一时段"],
+  onLastWeek: ["on last week", "较上周同期"],
   notSplit: ["not computed for these filters", "该指标没有此筛选维度"],
   noRows: ["no values now", "当前无数据"],
   firingNow: ["firing", "触发中"],

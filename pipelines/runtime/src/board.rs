@@ -376,7 +376,8 @@ impl KpiBoard {
     }
 }
 
-fn number(column: &ArrayRef) -> Option<Vec<Option<f64>>> {
+/// A column as numbers; `None` if it is none.
+pub(crate) fn number(column: &ArrayRef) -> Option<Vec<Option<f64>>> {
     match column.data_type() {
         DataType::Int64 => {
             Some(column.as_primitive::<Int64Type>().iter().map(|v| v.map(|v| v as f64)).collect())

@@ -3,18 +3,21 @@
 //! What the operators give out has them. What is read from files may be damaged, or be a file
 //! of somebody else that lies in the folder.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::compute::partition;
-use arrow::datatypes::{Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::{cast, partition, take};
+use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use headsup_connectors::StoreError;
 use headsup_connectors::store::{read_files, table_files};
+use headsup_events::format_rfc3339_ms;
 use headsup_kpi::Kpi;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use crate::board::number;
 use crate::run::RunError;
 
 /// Rows of a KPI: window and grouping, then keys, then values, then revision, whether they are
@@ -114,6 +117,65 @@ pub(crate) fn newest(kpi: &Kpi, root: &Path, files: usize) -> Result<Vec<KpiRows
         }
     }
     Ok(all)
+}
+
+/// The stored windows of a series of a KPI that end in one of these ranges in ms (behind the first, up to the second):
+/// their values, of the highest revision, by when they end. Of `keys` there is one per key of the KPI, empty where it is
+/// not grouped by.
+///
+/// # Errors
+/// A file that cannot be read, or is of something else.
+pub fn windows(
+    kpi: &Kpi,
+    root: &Path,
+    grouped_by: &str,
+    keys: &[&str],
+    ranges: &[(i64, i64)],
+) -> Result<BTreeMap<i64, Vec<Option<f64>>>, RunError> {
+    let date = |ms: i64| format!("dt={}", &format_rfc3339_ms(ms)[..10]);
+    let size_ms = kpi.windowing.size_ms();
+    let days: Vec<(String, String)> =
+        ranges.iter().map(|(from_ms, to_ms)| (date(from_ms.saturating_sub(size_ms)), date(*to_ms))).collect();
+    let mut found: BTreeMap<i64, (i64, Vec<Option<f64>>)> = BTreeMap::new();
+    for path in table_files(root, &folder(kpi))? {
+        let day = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
+        if !days.iter().any(|(from, to)| from.as_str() <= day && day <= to.as_str()) {
+            continue;
+        }
+        for batch in read_files(vec![path.clone()]) {
+            let rows = KpiRows::of(kpi, batch.map_err(unread)?).map_err(|problem| foreign(&path, problem))?;
+            let wanted =
+                |end_ms: i64| ranges.iter().any(|(from_ms, to_ms)| *from_ms < end_ms && end_ms <= *to_ms);
+            let texts: Vec<ArrayRef> = rows.cells()[..keys.len().min(rows.cells().len())]
+                .iter()
+                .map(|column| cast(column, &DataType::Utf8))
+                .collect::<Result<_, _>>()
+                .map_err(|error| foreign(&path, error.to_string()))?;
+            let is_of = |row: usize| {
+                rows.grouped_by(row) == grouped_by
+                    && texts.iter().zip(keys).all(|(column, key)| {
+                        let column = column.as_string::<i32>();
+                        *key == if column.is_valid(row) { column.value(row) } else { "" }
+                    })
+            };
+            let of: Vec<usize> =
+                (0..rows.len()).filter(|&row| wanted(rows.end_ms(row)) && is_of(row)).collect();
+            let indices: UInt32Array = of.iter().map(|&row| row as u32).collect();
+            let values = rows.cells()[texts.len()..].iter();
+            let values: Vec<_> = values
+                .map(|column| take(column, &indices, None).ok().and_then(|column| number(&column)))
+                .collect();
+            for (place, row) in of.into_iter().enumerate() {
+                let revision = rows.revision(row);
+                let known = found.get(&rows.end_ms(row)).map(|(revision, _)| *revision);
+                if known.is_none_or(|known| known <= revision) {
+                    let values = values.iter().map(|column| column.as_ref().and_then(|column| column[place]));
+                    found.insert(rows.end_ms(row), (revision, values.collect()));
+                }
+            }
+        }
+    }
+    Ok(found.into_iter().map(|(end_ms, (_, values))| (end_ms, values)).collect())
 }
 
 /// Where a KPI's rows are stored, below the data folder.
