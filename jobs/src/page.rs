@@ -31,6 +31,8 @@ const WINDOWS_MIN: i64 = 12;
 const ROWS_MAX: usize = 200;
 /// Lift is computed again after so long at the earliest.
 const LIFT_EVERY: Duration = Duration::from_secs(60);
+/// And where nothing can be said yet, after so long.
+const LIFT_AGAIN: Duration = Duration::from_secs(10);
 const HOUR_MS: i64 = 3_600_000;
 const WEEK_MS: i64 = 7 * 24 * HOUR_MS;
 
@@ -53,6 +55,7 @@ struct Page {
     running: Option<Arc<Running>>,
     /// The pipeline comes first: of all that reads stored files, one at a time.
     turn: Semaphore,
+    /// What was found, and until when that holds.
     lifts: Mutex<BTreeMap<String, (Instant, Value)>>,
 }
 
@@ -391,17 +394,18 @@ async fn campaigns(State(page): State<Arc<Page>>) -> Answer {
 async fn campaign_lift(State(page): State<Arc<Page>>, Path(name): Path<String>) -> Answer {
     page.in_turn(move |page| {
         let lifts = || page.lifts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, lift)) = lifts().get(&name)
-            && at.elapsed() < LIFT_EVERY
+        if let Some((until, lift)) = lifts().get(&name)
+            && Instant::now() < *until
         {
             return Ok(lift.clone());
         }
         // What is wrong, such as that no outcome is known yet, is an answer too.
-        let lift = match lift::of_campaign(&page.stored.place, page.stored.policy.as_deref(), &name) {
-            Ok(lift) => json!({"text": lift.to_string(), "lift": lift}),
-            Err(failure) => json!({"none": failure.message}),
+        let found = lift::of_campaign(&page.stored.place, page.stored.policy.as_deref(), &name);
+        let (lift, holds) = match found {
+            Ok(lift) => (json!({"text": lift.to_string(), "lift": lift}), LIFT_EVERY),
+            Err(failure) => (json!({"none": failure.message}), LIFT_AGAIN),
         };
-        lifts().insert(name, (Instant::now(), lift.clone()));
+        lifts().insert(name, (Instant::now() + holds, lift.clone()));
         Ok(lift)
     })
     .await

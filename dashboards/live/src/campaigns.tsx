@@ -86,7 +86,7 @@ export function Campaigns({ route, lang }: ViewProps) {
                   caption={word(lang, "suppressed")}
                   columns={[word(lang, "reason"), word(lang, "count")]}
                   numbers={[1]}
-                  rows={kept.map((row) => [(row.reason ?? "–").replaceAll("_", " "), count(row.n)])}
+                  rows={kept.map((row) => [named(lang, row.reason ?? "–"), count(row.n)])}
                   empty={word(lang, "nothing")}
                 />
               </section>

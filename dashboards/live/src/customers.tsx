@@ -159,10 +159,10 @@ function Known({ answer, route, lang }: ViewProps & { answer: CustomerAnswer }) 
               columns={[w("time"), w("event"), w("campaigns"), w("arm"), w("reason")]}
               rows={decisions.map((row) => [
                 <Time at={row.at as string} />,
-                named(lang, String(row.event).replace("task.", "")),
+                decision(lang, String(row.event).replace("task.", "")),
                 row.campaign,
                 row.arm ? named(lang, String(row.arm)) : "–",
-                String(row.reason ?? row.disposition ?? "–").replaceAll("_", " "),
+                named(lang, String(row.reason ?? row.disposition ?? "–")),
               ])}
               empty={w("nothing")}
             />
@@ -231,6 +231,11 @@ function Known({ answer, route, lang }: ViewProps & { answer: CustomerAnswer }) 
       ))}
     </>
   );
+}
+
+/** What was decided; `assigned` and `suppressed` are also headings, and read otherwise there. */
+function decision(lang: ViewProps["lang"], event: string): string {
+  return named(lang, event === "assigned" || event === "suppressed" ? event + "_event" : event);
 }
 
 function Scores({ past, route, lang }: ViewProps & { past: CustomerAnswer["past_scores"] }) {

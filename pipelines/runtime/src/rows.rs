@@ -246,7 +246,7 @@ fn same_columns(expected: &Schema, found: &Schema) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::Int64Array;
+    use arrow::array::{BooleanArray, Int64Array, StringArray, TimestampMicrosecondArray};
     use parquet::arrow::ArrowWriter;
 
     use super::*;
@@ -254,6 +254,62 @@ mod tests {
     const SQL: &str = "-- title: Handled\n-- unit: contacts\n-- corrections: 10 minutes\n\
         SELECT tumble(ended_at, INTERVAL '1 minute') AS period, skill, count(*) AS contacts \
         FROM contacts GROUP BY period, skill";
+
+    #[test]
+    fn windows_of_a_series_have_their_highest_revision() {
+        let kpi = Kpi::parse("handled.sql", "handled", SQL).expect("a KPI");
+        let data = tempfile::tempdir().expect("a folder");
+        const DAY: i64 = 1_440;
+        /// Minute of the window's end, skill, contacts, revision.
+        type Row = (i64, Option<&'static str>, i64, i64);
+        let write = |day: &str, part: &str, rows: &[Row]| {
+            let minutes = |ahead: i64| -> ArrayRef {
+                let us = rows.iter().map(|(end, ..)| (end + ahead) * 60_000_000);
+                Arc::new(TimestampMicrosecondArray::from_iter_values(us).with_timezone("UTC"))
+            };
+            let integers =
+                |of: fn(&Row) -> i64| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<Int64Array>()) };
+            let columns: Vec<ArrayRef> = vec![
+                minutes(-1),
+                minutes(0),
+                Arc::new(StringArray::from(vec!["skill"; rows.len()])),
+                Arc::new(rows.iter().map(|(_, skill, ..)| *skill).collect::<StringArray>()),
+                integers(|row| row.2),
+                integers(|row| row.3),
+                Arc::new(BooleanArray::from(vec![true; rows.len()])),
+                minutes(0),
+            ];
+            let columns = kpi.rows.fields().iter().zip(&columns);
+            let columns = columns.map(|(field, column)| cast(column, field.data_type()).expect("castable"));
+            let batch = RecordBatch::try_new(kpi.rows.clone(), columns.collect()).expect("rows of the KPI");
+            let folder = data.path().join(folder(&kpi)).join(day);
+            std::fs::create_dir_all(&folder).expect("made");
+            let file = File::create(folder.join(part)).expect("created");
+            let mut writer = ArrowWriter::try_new(file, batch.schema(), None).expect("a writer");
+            writer.write(&batch).expect("written");
+            writer.close().expect("closed");
+        };
+        // A window is in the folder of the day in which it starts.
+        write("dt=1970-01-01", "part-000001.parquet", &[(5, Some("a"), 50, 2), (6, Some("a"), 60, 1)]);
+        write(
+            "dt=1970-01-01",
+            "part-000002.parquet",
+            &[(5, Some("a"), 1, 1), (5, Some("b"), 2, 9), (5, None, 3, 1), (DAY, Some("a"), 4, 1)],
+        );
+        write("dt=1970-01-02", "part-000003.parquet", &[(DAY + 1, Some("a"), 5, 1)]);
+        let of = |skill: &str, ranges: &[(i64, i64)]| -> Vec<(i64, Option<f64>)> {
+            let ranges: Vec<_> = ranges.iter().map(|(from, to)| (from * 60_000, to * 60_000)).collect();
+            let found = windows(&kpi, data.path(), "skill", &[skill], &ranges).expect("read");
+            found.into_iter().map(|(end_ms, values)| (end_ms / 60_000, values[0])).collect()
+        };
+        assert_eq!(of("a", &[(0, 5)]), [(5, Some(50.0))]);
+        assert_eq!(of("", &[(0, 9)]), [(5, Some(3.0))]);
+        assert_eq!(
+            of("a", &[(5, 6), (DAY - 1, DAY + 1)]),
+            [(6, Some(60.0)), (DAY, Some(4.0)), (DAY + 1, Some(5.0))]
+        );
+        assert!(windows(&kpi, data.path(), "", &[""], &[(0, i64::from(u32::MAX))]).expect("read").is_empty());
+    }
 
     #[test]
     fn files_of_something_else_are_told() {
@@ -289,7 +345,7 @@ mod tests {
 
         // Of the right names, and another type.
         let mut fields = kpi.rows.fields().to_vec();
-        fields[4] = Arc::new(fields[4].as_ref().clone().with_data_type(arrow::datatypes::DataType::Utf8));
+        fields[4] = Arc::new(fields[4].as_ref().clone().with_data_type(DataType::Utf8));
         write("part-000001.parquet", &RecordBatch::new_empty(Arc::new(Schema::new(fields))));
         assert_eq!(
             check_files(&kpi.rows, &files())
