@@ -215,7 +215,7 @@ impl Page {
                 continue;
             }
             let of = |name: &&str| asked.iter().find(|(asked, _)| asked == name);
-            let grouped_by: Vec<&str> = names.iter().copied().filter(|name| of(&name).is_some()).collect();
+            let grouped_by: Vec<&str> = names.iter().copied().filter(|name| of(name).is_some()).collect();
             let keys: Vec<&str> = names.iter().map(|name| of(name).map_or("", |(_, value)| *value)).collect();
             let (size_ms, slide_ms) = (kpi.windowing.size_ms(), kpi.windowing.slide_ms());
             let from_ms = params.from_ms.min(newest_ms - WINDOWS_MIN * size_ms).max(newest_ms - 5 * WEEK_MS);

@@ -280,8 +280,10 @@ try {
   await page.getByRole("heading", { name: "挽回订单" }).waitFor();
   await page.getByText("no customer whose outcome is known already").waitFor();
   await page.getByRole("link", { name: "流水线" }).click();
-  const account = (await live(base)).events;
-  assert.ok((await page.textContent(".equation")).includes(account.read.toLocaleString("en")));
+  await until("the account", async () => {
+    const { read } = (await live(base)).events;
+    return (await page.textContent(".equation")).includes(read.toLocaleString("en"));
+  });
   said("a customer at risk, campaigns, the pipeline; in Chinese");
 
   // Nobody is kept out: axe on each view, light and dark; nothing is wider than a phone.
