@@ -15,10 +15,11 @@ use headsup_connectors::EventLog;
 use headsup_runtime::{Board, Config};
 use tokio::net::TcpListener;
 
+use crate::page::{self, Stored};
 use crate::rules::read;
 use crate::{Failure, output};
 
-use backend::Running;
+pub use backend::Running;
 
 /// Make a token for the HTTP API.
 ///
@@ -65,16 +66,18 @@ pub fn serve_demo(
     board: &Arc<Board>,
     config: &Config,
     log: &Arc<dyn EventLog>,
+    stored: Stored,
 ) -> Result<(SocketAddr, String), Failure> {
     let new = new_token("router", &[Scope::Read, Scope::Act], None).map_err(Failure::from_error)?;
     let tokens = Tokens::parse("the demo's tokens", &new.entry).map_err(Failure::from_error)?;
     let often = NonZeroU32::MAX;
     let rate = Rate { per_second: often, burst: often };
     let options = Options { tokens: Some(tokens), rate, ..Options::default() };
-    Ok((serve_by(board, config, Some(log), options)?, new.token))
+    // On this machine the page asks for none.
+    Ok((serve_by(board, config, Some(log), stored, options, None)?, new.token))
 }
 
-/// Serves the page, and the API if the input is a log, in a thread of its own until the process ends.
+/// Serves the page over what is stored, and the API if the input is a log, in a thread of its own until the process ends.
 ///
 /// # Errors
 /// The address is taken; tokens or certificates that are none.
@@ -82,6 +85,7 @@ pub fn serve(
     board: &Arc<Board>,
     config: &Config,
     log: Option<&Arc<dyn EventLog>>,
+    stored: Stored,
 ) -> Result<SocketAddr, Failure> {
     let tokens = match config.api_tokens.as_str() {
         "" => None,
@@ -90,14 +94,16 @@ pub fn serve(
                 .map_err(|error| Failure { code: 2, message: error.to_string() })?,
         ),
     };
-    serve_by(board, config, log, Options { tokens, ..Options::default() })
+    serve_by(board, config, log, stored, Options { tokens: tokens.clone(), ..Options::default() }, tokens)
 }
 
 fn serve_by(
     board: &Arc<Board>,
     config: &Config,
     log: Option<&Arc<dyn EventLog>>,
+    stored: Stored,
     options: Options,
+    page_tokens: Option<Tokens>,
 ) -> Result<SocketAddr, Failure> {
     let listen = &config.http_listen;
     let tls = match (config.api_certificate.as_str(), config.api_key.as_str()) {
@@ -114,10 +120,13 @@ fn serve_by(
     let listener = runtime.block_on(TcpListener::bind(listen)).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let mut routes = headsup_runtime::routes(board.clone());
+    let mut running = None;
     if let Some(log) = log {
         let backend = Running::begin(board.clone(), log.clone(), config.limits).map_err(failed)?;
+        running = Some(backend.clone());
         routes = routes.merge(headsup_api::router(backend, options));
     }
+    let routes = routes.merge(page::routes(stored, board.clone(), running, page_tokens, address.ip()));
     let serving = headsup_api::serve(listener, routes, Limits::default(), tls, Stop::default());
     let thread = std::thread::Builder::new().name("http".to_owned());
     thread.spawn(move || runtime.block_on(serving)).map_err(failed)?;

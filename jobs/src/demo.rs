@@ -22,6 +22,7 @@ use headsup_connectors::EventLog;
 use headsup_runtime::{Board, Input, Job};
 use headsup_sources::simulate::{self, Incident, IncidentKind, Simulator};
 
+use crate::page::Stored;
 use crate::run::{TOPICS, make_topics, stop_on_signal, summary};
 use crate::{Failure, Place, api, kpis, rules};
 
@@ -45,7 +46,7 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many customers the shop has
-    #[arg(long, default_value_t = 8_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    #[arg(long, default_value_t = 6_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     customers: u32,
     /// Weeks that proactive service has after the day; 0 is only the day, without models
     #[arg(long, default_value_t = if cfg!(feature = "train") { 3 } else { 0 }, value_parser = clap::value_parser!(u32).range(0..=52))]
@@ -55,6 +56,10 @@ pub struct DemoArgs {
     seconds: Option<u64>,
 }
 
+/// Rules for a small shop.
+const ALERTS: &str = include_str!("demo/alerts.toml");
+/// In the demo's folder.
+const POLICY_FILE: &str = "policy.toml";
 /// The demo begins when the shop is busy.
 const FROM_MS: i64 = 9 * 3_600_000;
 /// And goes on at its pace for so long at least, if there are weeks to come.
@@ -126,9 +131,11 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
             kind: IncidentKind::Aht,
             at: format!("{before}d 10h"),
             lasting: "1h".to_owned(),
-            target: None,
+            target: Some("presale".to_owned()),
             factor: None,
         }],
+        // Busy customers: a shop with something to see, and few to score.
+        rate_scale: 2.5,
         truth: false,
         ..simulate::Config::default()
     };
@@ -146,13 +153,16 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
 
     let board = Arc::new(Board::new(&kpis, config.metrics_series_max));
     let stop = stop_on_signal()?;
-    let (address, token) = api::serve_demo(&board, &config, &log)?;
+    let calendar = config.kpis.calendar.clone();
+    let policy = (before > 0).then(|| place.data.join(POLICY_FILE));
+    let stored = Stored { place: place.clone(), kpis: kpis.clone(), calendar, policy };
+    let (address, token) = api::serve_demo(&board, &config, &log, stored)?;
     eprintln!("page at http://{address}/, metrics at http://{address}/metrics; stop with Ctrl-C");
     let disorder_ms = config.disorder_ms_max;
     let job = Job {
         role: headsup_runtime::Role::All,
         config,
-        alerts: rules::load(None, None, &kpis)?,
+        alerts: rules::parse("jobs/src/demo/alerts.toml", ALERTS, &kpis)?,
         kpis,
         data: place.data.clone(),
         from_start: true,

@@ -1,6 +1,6 @@
 //! `headsup lift`: whether a campaign helped, and how many customers it takes to know.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
@@ -10,7 +10,7 @@ use datafusion::error::DataFusionError;
 use datafusion::prelude::ParquetReadOptions;
 use headsup_stream::parse_duration_ms;
 use headsup_tasks::Unit;
-use headsup_tasks::lift::{Plan, lift as analyse};
+use headsup_tasks::lift::{Lift, Plan, lift as analyse};
 use headsup_tasks::power::{Design, days_until, sample_size};
 
 use crate::output::{self, thousands};
@@ -51,13 +51,13 @@ pub struct LiftArgs {
     #[arg(long, value_name = "SHARE")]
     control_share: Option<f64>,
     /// How often chance may pass for an effect
-    #[arg(long, default_value_t = 0.05)]
+    #[arg(long, default_value_t = ALPHA)]
     alpha: f64,
     /// How often the planned effect shall be found
-    #[arg(long, default_value_t = 0.8)]
+    #[arg(long, default_value_t = POWER)]
     power: f64,
     /// The planned effect: 0.18 is 18 % fewer outcomes
-    #[arg(long, value_name = "SHARE", default_value_t = 0.18)]
+    #[arg(long, value_name = "SHARE", default_value_t = CUT)]
     cut: f64,
     /// Share of those left alone with the outcome [default: as seen]
     #[arg(long, value_name = "SHARE")]
@@ -76,6 +76,10 @@ pub struct LiftArgs {
 /// A control share and a horizon for those who name none.
 const CONTROL_SHARE: f64 = 0.1;
 const HORIZON_MS: i64 = 10 * 86_400_000;
+/// What a campaign is to show, and how surely.
+const ALPHA: f64 = 0.05;
+const POWER: f64 = 0.8;
+const CUT: f64 = 0.18;
 
 fn duration(text: &str) -> Result<i64, String> {
     parse_duration_ms(text).ok_or_else(|| "expected a duration such as 10d".to_owned())
@@ -86,17 +90,48 @@ fn days(ms: i64) -> f64 {
 }
 
 pub fn lift(args: &LiftArgs) -> Result<(), Failure> {
+    if let (None, None, None, Some(base_rate)) = (&args.campaign, &args.sql, &args.units, args.base_rate) {
+        return plan(args, base_rate);
+    }
+    let lift = found(args)?;
+    if args.json {
+        return output::print(serde_json::to_string_pretty(&lift).map_err(Failure::from_error)? + "\n");
+    }
+    output::print(lift.to_string())
+}
+
+/// Whether a campaign of the policy helped, as `headsup lift CAMPAIGN` says without further options.
+///
+/// # Errors
+/// Nothing can be said yet, or the tables cannot be read.
+pub fn of_campaign(place: &Place, policy: Option<&Path>, campaign: &str) -> Result<Lift, Failure> {
+    found(&LiftArgs {
+        place: place.clone(),
+        campaign: Some(campaign.to_owned()),
+        policy: policy.map(Path::to_owned),
+        outcome: None,
+        sql: None,
+        units: None,
+        control_share: None,
+        alpha: ALPHA,
+        power: POWER,
+        cut: CUT,
+        base_rate: None,
+        per_day: None,
+        horizon: None,
+        json: false,
+    })
+}
+
+fn found(args: &LiftArgs) -> Result<Lift, Failure> {
     let usage = |message: String| Failure { code: 2, message };
     let of_run = args.campaign.as_deref().map(|name| campaign::find(args, name)).transpose()?;
     if args.sql.is_none() && args.units.is_none() && of_run.is_none() {
-        let Some(base_rate) = args.base_rate else {
-            return Err(usage(
-                "name a campaign, or say where the customers are, --units FILE or --sql QUERY, or --base-rate to plan a \
-                 campaign; see headsup lift --help"
-                    .to_owned(),
-            ));
-        };
-        return plan(args, base_rate);
+        return Err(usage(
+            "name a campaign, or say where the customers are, --units FILE or --sql QUERY, or --base-rate to plan a \
+             campaign; see headsup lift --help"
+                .to_owned(),
+        ));
     }
     let plan = Plan {
         control_share: args
@@ -115,11 +150,7 @@ pub fn lift(args: &LiftArgs) -> Result<(), Failure> {
         (None, Some(sql)) => sql,
         (None, None) => "SELECT * FROM units",
     };
-    let lift = analyse(&units(args, query)?, &plan).map_err(|error| usage(error.to_string()))?;
-    if args.json {
-        return output::print(serde_json::to_string_pretty(&lift).map_err(Failure::from_error)? + "\n");
-    }
-    output::print(lift.to_string())
+    analyse(&units(args, query)?, &plan).map_err(|error| usage(error.to_string()))
 }
 
 /// How many customers a campaign needs.

@@ -16,6 +16,7 @@ mod memory;
 mod merge;
 mod models;
 mod output;
+mod page;
 mod parts;
 mod policy;
 mod quarantine;

@@ -48,5 +48,5 @@ pub fn merge(args: &MergeArgs) -> Result<(), Failure> {
         profile: false,
         scores: None,
     };
-    execute(job, Input::Log(log, Vec::new()), args.serve)
+    execute(job, Input::Log(log, Vec::new()), args.serve, &args.place, None)
 }

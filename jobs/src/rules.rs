@@ -27,7 +27,15 @@ pub fn load(file: Option<&Path>, folder: Option<&Path>, kpis: &[Arc<Kpi>]) -> Re
         (None, Some(beside)) if beside.is_file() => (beside.display().to_string(), read(&beside)?),
         (None, Some(beside)) => (beside.display().to_string(), String::new()),
     };
-    Rules::parse(&name, &text, &headsup_runtime::shapes(kpis)).map_err(|error| mistakes(&error))
+    parse(&name, &text, kpis)
+}
+
+/// The rules that a text says.
+///
+/// # Errors
+/// All mistakes at once.
+pub fn parse(name: &str, text: &str, kpis: &[Arc<Kpi>]) -> Result<Rules, Failure> {
+    Rules::parse(name, text, &headsup_runtime::shapes(kpis)).map_err(|error| mistakes(&error))
 }
 
 /// Name and text of the tests of rules: those of `file`; else those beside the rules; else those

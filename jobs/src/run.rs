@@ -11,6 +11,7 @@ use headsup_kpi::Share;
 use headsup_runtime::{ALERTS, Board, Input, Job, KPIS, PARTIALS, QUARANTINE, Report, Role, SCORES, TASKS};
 
 use crate::output::{Progress, thousands};
+use crate::page::Stored;
 use crate::{Failure, Place, api, kpis, policy, rules, scoring, webhooks};
 
 /// The topics that the pipeline reads.
@@ -108,11 +109,17 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let policy = policy::load(args.policy.as_deref())?;
     let scores = scoring::scores(&registry, policy, &job)?;
     job.scores = scores.as_ref().map(|scores| scores.make());
-    execute(job, input, args.serve)
+    execute(job, input, args.serve, &args.place, args.policy.clone())
 }
 
 /// Runs a job, with the page and the progress.
-pub fn execute(job: Job, input: Input, serve: bool) -> Result<(), Failure> {
+pub fn execute(
+    job: Job,
+    input: Input,
+    serve: bool,
+    place: &Place,
+    policy: Option<PathBuf>,
+) -> Result<(), Failure> {
     let board = Arc::new(Board::new(&job.kpis, job.config.metrics_series_max));
     let stop = stop_on_signal()?;
     let until_end = job.until_end;
@@ -125,7 +132,9 @@ pub fn execute(job: Job, input: Input, serve: bool) -> Result<(), Failure> {
             Input::Log(log, _) => Some(log),
             Input::Files(_) => None,
         };
-        let address = api::serve(&board, &job.config, log)?;
+        let calendar = job.config.kpis.calendar.clone();
+        let stored = Stored { place: place.clone(), kpis: job.kpis.clone(), calendar, policy };
+        let address = api::serve(&board, &job.config, log, stored)?;
         eprintln!("page at http://{address}/, metrics at http://{address}/metrics; stop with Ctrl-C");
     }
     let watcher = until_end.then(|| watch(board.clone(), stop.clone()));

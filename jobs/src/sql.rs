@@ -58,16 +58,10 @@ pub fn sql(args: &SqlArgs) -> Result<(), Failure> {
             each_row(&batches, |cells| {
                 let cells: Vec<String> =
                     cells.iter().map(|(_, cell)| cell.as_deref().map(csv_cell).unwrap_or_default()).collect();
-                cells.join(",") + "\n"
+                output::print(cells.join(",") + "\n")
             })
         }
-        Format::Json => each_row(&batches, |cells| {
-            let mut object = serde_json::Map::new();
-            for (field, cell) in cells {
-                object.insert(field.name().clone(), json_cell(field.data_type(), cell.as_deref()));
-            }
-            serde_json::Value::Object(object).to_string() + "\n"
-        }),
+        Format::Json => each_row(&batches, |cells| output::print(object(cells).to_string() + "\n")),
     }
 }
 
@@ -85,7 +79,23 @@ pub fn explain(error: &datafusion::error::DataFusionError) -> String {
 
 type Cell<'a> = (&'a arrow::datatypes::Field, Option<String>);
 
-fn each_row(batches: &[RecordBatch], line: impl Fn(&[Cell<'_>]) -> String) -> Result<(), Failure> {
+/// Rows as JSON objects.
+///
+/// # Errors
+/// A column that cannot be shown.
+pub fn objects(batches: &[RecordBatch]) -> Result<Vec<serde_json::Value>, Failure> {
+    let mut objects = Vec::new();
+    each_row(batches, |cells| {
+        objects.push(object(cells));
+        Ok(())
+    })?;
+    Ok(objects)
+}
+
+fn each_row(
+    batches: &[RecordBatch],
+    mut row_of: impl FnMut(&[Cell<'_>]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let options = FormatOptions::new()
         .with_timestamp_format(Some("%Y-%m-%dT%H:%M:%S%.3fZ"))
         .with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.3fZ"));
@@ -97,7 +107,6 @@ fn each_row(batches: &[RecordBatch], line: impl Fn(&[Cell<'_>]) -> String) -> Re
             .map(|column| ArrayFormatter::try_new(column, &options))
             .collect::<Result<_, _>>()
             .map_err(Failure::from_error)?;
-        let mut out = String::new();
         for row in 0..batch.num_rows() {
             let cells: Vec<Cell<'_>> = columns
                 .iter()
@@ -107,11 +116,15 @@ fn each_row(batches: &[RecordBatch], line: impl Fn(&[Cell<'_>]) -> String) -> Re
                     (schema.field(column), cell)
                 })
                 .collect();
-            out += &line(&cells);
+            row_of(&cells)?;
         }
-        output::print(&out)?;
     }
     Ok(())
+}
+
+fn object(cells: &[Cell<'_>]) -> serde_json::Value {
+    let value = |(field, cell): &Cell<'_>| json_cell(field.data_type(), cell.as_deref());
+    cells.iter().map(|cell| (cell.0.name().clone(), value(cell))).collect()
 }
 
 /// Quoted where a comma, quote or line end asks for it (RFC 4180).

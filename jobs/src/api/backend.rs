@@ -1,6 +1,6 @@
 //! What the API is answered from: the board, and the topics of the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,11 +9,12 @@ use arrow::buffer::Buffer;
 use headsup_alerts::{Alert, Rule};
 use headsup_api::{
     Act, ActError, AlertState, AlertView, Backend, CloudEvent, EventAnswer, Feed, KpiQuery, KpiRow,
-    ReadError, Score, ScorePage, ScoreQuery, Severity, TaskView, Time, Unavailable,
+    ReadError, Score, ScorePage, ScoreQuery, Severity, TaskState, TaskView, Time, Unavailable,
 };
 use headsup_connectors::{EventLog, LogError, Reader, Record};
 use headsup_events::{Chunk, Decoder, EventType, Limits, Text, format_rfc3339_ms};
 use headsup_runtime::{Board, SCORES, TASKS};
+use headsup_tasks::task::{State, Task};
 use headsup_tasks::{Told, Transition};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -103,6 +104,42 @@ impl Running {
                 std::thread::sleep(PAUSE);
             }
         }
+    }
+
+    /// The newest task of each of these customers, as it stands.
+    pub fn newest_tasks(&self, customers: &BTreeSet<&str>) -> Vec<TaskView> {
+        let known = self.known();
+        let mut newest: BTreeMap<&str, &Task> = BTreeMap::new();
+        for task in known.tasks.all().filter(|task| customers.contains(task.customer_id.as_str())) {
+            let shown = newest.entry(&task.customer_id).or_insert(task);
+            if (shown.created_ms, &shown.task_id) < (task.created_ms, &task.task_id) {
+                *shown = task;
+            }
+        }
+        newest.into_values().map(TaskView::from).collect()
+    }
+
+    /// A customer's tasks, the newest first.
+    pub fn tasks_of(&self, customer: &str) -> Vec<TaskView> {
+        let known = self.known();
+        let mut tasks: Vec<&Task> = known.tasks.all().filter(|task| task.customer_id == customer).collect();
+        tasks.sort_by_key(|task| std::cmp::Reverse((task.created_ms, &task.task_id)));
+        tasks.into_iter().map(TaskView::from).collect()
+    }
+
+    /// How many tasks there are, by campaign and state.
+    pub fn task_states(&self) -> Vec<(String, TaskState, u64)> {
+        let known = self.known();
+        let mut counts: BTreeMap<(&str, State), u64> = BTreeMap::new();
+        for task in known.tasks.all() {
+            *counts.entry((&task.campaign, task.life.state)).or_default() += 1;
+        }
+        counts.into_iter().map(|((campaign, state), n)| (campaign.to_owned(), state.into(), n)).collect()
+    }
+
+    /// Which models have scored, and how many customers.
+    pub fn scored(&self) -> (BTreeSet<String>, usize) {
+        self.known().scores.models()
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -220,9 +257,12 @@ impl Backend for Running {
         let id = format!("{}/{}", act.task_id, act.key);
         // As the run calls it.
         let act = Act { key: format!("{source} {id}"), ..act.clone() };
-        let at_ms = self.now_ms();
         // Nobody else decides meanwhile.
         let mut known = self.known();
+        // What is done to a task comes after what was done before, however quick the router is, and though the time of a
+        // replay stands still between two events.
+        let since_ms = known.tasks.get(&act.task_id).map(|task| task.life.since_ms);
+        let at_ms = self.now_ms().max(since_ms.map_or(i64::MIN, |since_ms| since_ms + 1));
         let (task, is_new) = known.tasks.ask(&act, at_ms)?;
         if is_new {
             let event = event_of(&act, &task.customer_id, &id, &source, at_ms).to_string();

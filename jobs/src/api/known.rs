@@ -1,6 +1,6 @@
 //! What topic `scores` of a run tells.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use headsup_api::{ReadError, Score, ScorePage, ScoreQuery, Time};
 use headsup_events::parse_rfc3339_ms;
@@ -52,6 +52,12 @@ impl Scores {
     /// A customer's, by model.
     pub fn of(&self, customer: &str) -> Vec<Score> {
         self.scores.get(customer).into_iter().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// Which models have scored, and how many customers.
+    pub fn models(&self) -> (BTreeSet<String>, usize) {
+        let models = self.scores.values().flat_map(BTreeMap::keys);
+        (models.cloned().collect(), self.scores.len())
     }
 
     /// Those that are asked for, the highest first.

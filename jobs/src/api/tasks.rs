@@ -69,6 +69,11 @@ impl Tasks {
         self.tasks.get(task_id).map(|held| &held.shown)
     }
 
+    /// All that are known, as they stand.
+    pub fn all(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.values().map(|held| &held.shown)
+    }
+
     /// What a task would be behind a transition, and whether the transition is new.
     ///
     /// # Errors

@@ -23,6 +23,9 @@ pub fn learn(place: &Place, from_ms: i64, until_ms: i64) -> Result<String, Failu
     let mut spec = spec(MODEL)?;
     spec.every = "3d".to_owned();
     spec.training.max_rounds = 400;
+    if let Some(scoring) = &mut spec.scoring {
+        scoring.on = vec!["order.delivered".to_owned()];
+    }
     spec.training.trials = 1;
     spec.training.bags = 1;
     spec.training.folds = 1;

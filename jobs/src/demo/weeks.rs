@@ -1,6 +1,5 @@
 //! The day with a model, and the weeks that follow it.
 
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use headsup_tasks::task::Arm;
 use crate::demo::act::Act;
 use crate::demo::learn::{MODEL, learn};
 use crate::demo::world::World;
-use crate::demo::{DAY_MS, Demo, FROM_MS, PACED_MS, say, truth};
+use crate::demo::{DAY_MS, Demo, FROM_MS, PACED_MS, POLICY_FILE, say, truth};
 use crate::sql::{explain, tokio_runtime};
 use crate::{Failure, Place, lift, policy, scoring};
 
@@ -20,14 +19,9 @@ const POLICY: &str = include_str!("policy.toml");
 /// In the weeks, the router acts so often.
 const LAPSE_MS: i64 = 1_800_000;
 
-/// The file of the policy.
-fn policy_file(place: &Place) -> PathBuf {
-    place.data.join("policy.toml")
-}
-
 /// What scores customers once there is a model.
 pub fn scores(place: &Place, job: &Job) -> Result<Option<MakeScores>, Failure> {
-    let (registry, policy) = (place.data.join("models"), policy_file(place));
+    let (registry, policy) = (place.data.join("models"), place.data.join(POLICY_FILE));
     std::fs::create_dir_all(&registry)
         .and_then(|()| std::fs::write(&policy, POLICY))
         .map_err(|error| Failure::new(format!("cannot write into {}: {error}", place.data.display())))?;
@@ -114,7 +108,7 @@ impl Demo {
     fn verdict(&self, untouched: &truth::Outcomes) -> Result<(), Failure> {
         // What is not stored yet is of the last seconds.
         std::thread::sleep(Duration::from_millis(2 * self.flush_ms));
-        let policy = policy_file(&self.place);
+        let policy = self.place.data.join(POLICY_FILE);
         let rules = policy::load(Some(&policy))?;
         let Some(campaign) = rules.campaigns.iter().find(|campaign| campaign.model == MODEL) else {
             return Err(Failure::new(format!("no campaign is by model {MODEL}")));

@@ -16,8 +16,8 @@ use governor::{Quota, RateLimiter};
 use jiff::Timestamp;
 
 use crate::problem::{Kind, Problem};
-use crate::routes::{Rate, Shared};
-use crate::tokens::Scope;
+use crate::routes::Rate;
+use crate::tokens::{Scope, Tokens};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -58,17 +58,34 @@ impl Bucket {
     }
 }
 
+/// Who may ask, and how often.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    /// `None`: nobody.
+    tokens: Option<Tokens>,
+    /// Name and bucket of each token.
+    callers: Vec<(Arc<str>, Bucket)>,
+}
+
+impl Gate {
+    pub(crate) fn new(tokens: Option<Tokens>, rate: Rate) -> Self {
+        let all = tokens.as_ref().map(Tokens::all).unwrap_or_default();
+        let callers = all.iter().map(|token| (Arc::from(token.name.as_str()), Bucket::new(rate)));
+        Self { callers: callers.collect(), tokens }
+    }
+}
+
 /// Lets in who has a token of a scope, if not too often.
 pub(crate) async fn guard(
-    State((shared, scope)): State<(Arc<Shared>, Scope)>,
+    State((gate, scope)): State<(Arc<Gate>, Scope)>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let place = match admit(&shared, scope, request.headers()) {
+    let place = match admit(&gate, scope, request.headers()) {
         Ok(place) => place,
         Err(problem) => return problem.into_response(),
     };
-    let Some((name, bucket)) = shared.callers.get(place) else {
+    let Some((name, bucket)) = gate.callers.get(place) else {
         return Problem::internal().into_response();
     };
     let (left, mut response) = match bucket.take() {
@@ -90,10 +107,10 @@ pub(crate) async fn guard(
     response
 }
 
-fn admit(shared: &Shared, scope: Scope, headers: &HeaderMap) -> Result<usize, Problem> {
+fn admit(gate: &Gate, scope: Scope, headers: &HeaderMap) -> Result<usize, Problem> {
     const INVALID: &str = "Bearer realm=\"headsup\", error=\"invalid_token\"";
     const MISSING: &str = "Bearer realm=\"headsup\"";
-    let Some(tokens) = &shared.tokens else {
+    let Some(tokens) = &gate.tokens else {
         let detail = "headsup runs without tokens and lets nobody in; make one, put its entry into a file and name that in the configuration, see docs/api.md, Tokens";
         return Err(Problem::token(detail, MISSING));
     };

@@ -32,7 +32,7 @@ pub use model::{
 };
 pub use openapi::openapi;
 pub use problem::Problem;
-pub use routes::{Options, Rate, router};
+pub use routes::{Options, Rate, guarded, router};
 pub use serve::{Limits, serve};
 pub use stop::Stop;
 pub use time::Time;

@@ -11,7 +11,7 @@ use axum::routing::{any, get, post};
 use tokio::sync::Semaphore;
 
 use crate::backend::Backend;
-use crate::guard::{Bucket, guard, harden};
+use crate::guard::{Gate, guard, harden};
 use crate::openapi::openapi;
 use crate::problem::{Kind, Problem};
 use crate::stop::Stop;
@@ -67,26 +67,16 @@ impl Default for Rate {
 /// What all requests share.
 pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
-    pub(crate) tokens: Option<Tokens>,
-    /// Name and bucket of each token.
-    pub(crate) callers: Vec<(Arc<str>, Bucket)>,
     pub(crate) room: Arc<Semaphore>,
     pub(crate) options: Options,
 }
 
 /// Everything under `/v1`, to be merged into a server.
 pub fn router(backend: Arc<dyn Backend>, mut options: Options) -> Router {
-    let tokens = options.tokens.take();
-    let all = tokens.as_ref().map(Tokens::all).unwrap_or_default();
-    let callers = all.iter().map(|token| (Arc::from(token.name.as_str()), Bucket::new(options.rate)));
-    let shared = Arc::new(Shared {
-        backend,
-        callers: callers.collect(),
-        room: body::room(options.bodies_max.max(options.body_max)),
-        tokens,
-        options,
-    });
-    let guarded = |scope| from_fn_with_state((shared.clone(), scope), guard);
+    let gate = Arc::new(Gate::new(options.tokens.take(), options.rate));
+    let shared =
+        Arc::new(Shared { backend, room: body::room(options.bodies_max.max(options.body_max)), options });
+    let guarded = |scope| from_fn_with_state((gate.clone(), scope), guard);
     let read = Router::new()
         .route("/customers/{id}/risk", get(reads::risk))
         .route("/scores", get(reads::scores))
@@ -116,4 +106,10 @@ pub fn router(backend: Arc<dyn Backend>, mut options: Options) -> Router {
     // What is nested answers for all behind the slash, but not for the slash.
     let slash = any(nothing).layer(from_fn(harden));
     Router::new().nest("/v1", routes).route("/v1/", slash)
+}
+
+/// Other routes of the same server, for those only who have a token of this scope.
+pub fn guarded(routes: Router, tokens: Tokens, scope: Scope) -> Router {
+    let gate = Arc::new(Gate::new(Some(tokens), Rate::default()));
+    routes.route_layer(from_fn_with_state((gate, scope), guard)).layer(from_fn(harden))
 }

@@ -55,6 +55,8 @@ pub struct State {
     /// How long the operators stood still for checkpoints: count, sum and the longest, in
     /// seconds.
     pub checkpoint_stalls: Stalls,
+    /// What alerts go by.
+    pub rules: Vec<Arc<Rule>>,
     /// What fires, and what has become of alerts.
     pub alerts: AlertBoard,
     /// The sink ClickHouse, if there is one.
@@ -174,8 +176,8 @@ pub struct KpiBoard {
     /// when somebody looks. Who reads a year of events in a minute looks rarely.
     unread: VecDeque<KpiRows>,
     unread_rows: usize,
-    /// The last windows of the series over everything: end in ms, values.
-    pub trend: VecDeque<(i64, Vec<Option<f64>>)>,
+    /// The last windows of the series over everything.
+    pub trend: VecDeque<Point>,
 }
 
 /// What a series is of: which keys it is grouped by, and their values.
@@ -196,6 +198,8 @@ pub struct Point {
     pub values: Vec<Option<f64>>,
     /// No more corrections.
     pub is_final: bool,
+    /// The KPI's `rows` when this became so: who has seen the board at fewer has not seen it.
+    pub changed: u64,
 }
 
 /// One partition of the input.
@@ -291,10 +295,15 @@ impl KpiBoard {
         self.rows += rows.len() as u64;
         if rows.grouped_by(0).is_empty() {
             let values = self.values(rows);
-            let values = values.iter().map(|column| column.as_ref().and_then(|c| c[0])).collect();
-            match self.trend.iter_mut().rev().find(|(end, _)| *end == end_ms) {
-                Some((_, shown)) => *shown = values,
-                None => self.trend.push_back((end_ms, values)),
+            let point = Point {
+                window_end_ms: end_ms,
+                values: values.iter().map(|column| column.as_ref().and_then(|c| c[0])).collect(),
+                is_final: rows.is_final(0),
+                changed: self.rows,
+            };
+            match self.trend.iter_mut().rev().find(|shown| shown.window_end_ms == end_ms) {
+                Some(shown) => *shown = point,
+                None => self.trend.push_back(point),
             }
             if self.trend.len() > TREND_MAX {
                 self.trend.pop_front();
@@ -339,6 +348,7 @@ impl KpiBoard {
                 window_end_ms: rows.end_ms(row),
                 values: values.iter().map(|column| column.as_ref().and_then(|c| c[row])).collect(),
                 is_final: rows.is_final(row),
+                changed: self.rows,
             };
             let series = Series {
                 grouped_by: rows.grouped_by(row).to_owned(),
@@ -366,7 +376,8 @@ impl KpiBoard {
     }
 }
 
-fn number(column: &ArrayRef) -> Option<Vec<Option<f64>>> {
+/// A column as numbers; `None` if it is none.
+pub(crate) fn number(column: &ArrayRef) -> Option<Vec<Option<f64>>> {
     match column.data_type() {
         DataType::Int64 => {
             Some(column.as_primitive::<Int64Type>().iter().map(|v| v.map(|v| v as f64)).collect())

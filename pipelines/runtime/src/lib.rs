@@ -33,7 +33,7 @@ pub use metrics::render;
 pub use publish::SCORE_COLUMNS;
 pub use query::{recompute, recompute_from, register_rows, session};
 pub use resume::Snapshot;
-pub use rows::KpiRows;
+pub use rows::{KpiRows, windows};
 pub use run::{Input, Job, MakeScores, Report, RunError, run};
 #[cfg(feature = "clickhouse")]
 pub use sink::server_options;

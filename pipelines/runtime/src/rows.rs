@@ -3,18 +3,21 @@
 //! What the operators give out has them. What is read from files may be damaged, or be a file
 //! of somebody else that lies in the folder.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::compute::partition;
-use arrow::datatypes::{Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::{cast, partition, take};
+use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use headsup_connectors::StoreError;
 use headsup_connectors::store::{read_files, table_files};
+use headsup_events::format_rfc3339_ms;
 use headsup_kpi::Kpi;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use crate::board::number;
 use crate::run::RunError;
 
 /// Rows of a KPI: window and grouping, then keys, then values, then revision, whether they are
@@ -116,6 +119,65 @@ pub(crate) fn newest(kpi: &Kpi, root: &Path, files: usize) -> Result<Vec<KpiRows
     Ok(all)
 }
 
+/// The stored windows of a series of a KPI that end in one of these ranges in ms (behind the first, up to the second):
+/// their values, of the highest revision, by when they end. Of `keys` there is one per key of the KPI, empty where it is
+/// not grouped by.
+///
+/// # Errors
+/// A file that cannot be read, or is of something else.
+pub fn windows(
+    kpi: &Kpi,
+    root: &Path,
+    grouped_by: &str,
+    keys: &[&str],
+    ranges: &[(i64, i64)],
+) -> Result<BTreeMap<i64, Vec<Option<f64>>>, RunError> {
+    let date = |ms: i64| format!("dt={}", &format_rfc3339_ms(ms)[..10]);
+    let size_ms = kpi.windowing.size_ms();
+    let days: Vec<(String, String)> =
+        ranges.iter().map(|(from_ms, to_ms)| (date(from_ms.saturating_sub(size_ms)), date(*to_ms))).collect();
+    let mut found: BTreeMap<i64, (i64, Vec<Option<f64>>)> = BTreeMap::new();
+    for path in table_files(root, &folder(kpi))? {
+        let day = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
+        if !days.iter().any(|(from, to)| from.as_str() <= day && day <= to.as_str()) {
+            continue;
+        }
+        for batch in read_files(vec![path.clone()]) {
+            let rows = KpiRows::of(kpi, batch.map_err(unread)?).map_err(|problem| foreign(&path, problem))?;
+            let wanted =
+                |end_ms: i64| ranges.iter().any(|(from_ms, to_ms)| *from_ms < end_ms && end_ms <= *to_ms);
+            let texts: Vec<ArrayRef> = rows.cells()[..keys.len().min(rows.cells().len())]
+                .iter()
+                .map(|column| cast(column, &DataType::Utf8))
+                .collect::<Result<_, _>>()
+                .map_err(|error| foreign(&path, error.to_string()))?;
+            let is_of = |row: usize| {
+                rows.grouped_by(row) == grouped_by
+                    && texts.iter().zip(keys).all(|(column, key)| {
+                        let column = column.as_string::<i32>();
+                        *key == if column.is_valid(row) { column.value(row) } else { "" }
+                    })
+            };
+            let of: Vec<usize> =
+                (0..rows.len()).filter(|&row| wanted(rows.end_ms(row)) && is_of(row)).collect();
+            let indices: UInt32Array = of.iter().map(|&row| row as u32).collect();
+            let values = rows.cells()[texts.len()..].iter();
+            let values: Vec<_> = values
+                .map(|column| take(column, &indices, None).ok().and_then(|column| number(&column)))
+                .collect();
+            for (place, row) in of.into_iter().enumerate() {
+                let revision = rows.revision(row);
+                let known = found.get(&rows.end_ms(row)).map(|(revision, _)| *revision);
+                if known.is_none_or(|known| known <= revision) {
+                    let values = values.iter().map(|column| column.as_ref().and_then(|column| column[place]));
+                    found.insert(rows.end_ms(row), (revision, values.collect()));
+                }
+            }
+        }
+    }
+    Ok(found.into_iter().map(|(end_ms, (_, values))| (end_ms, values)).collect())
+}
+
 /// Where a KPI's rows are stored, below the data folder.
 pub(crate) fn folder(kpi: &Kpi) -> String {
     format!("kpi_history/{}", kpi.name)
@@ -184,7 +246,7 @@ fn same_columns(expected: &Schema, found: &Schema) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::Int64Array;
+    use arrow::array::{BooleanArray, Int64Array, StringArray, TimestampMicrosecondArray};
     use parquet::arrow::ArrowWriter;
 
     use super::*;
@@ -192,6 +254,62 @@ mod tests {
     const SQL: &str = "-- title: Handled\n-- unit: contacts\n-- corrections: 10 minutes\n\
         SELECT tumble(ended_at, INTERVAL '1 minute') AS period, skill, count(*) AS contacts \
         FROM contacts GROUP BY period, skill";
+
+    #[test]
+    fn windows_of_a_series_have_their_highest_revision() {
+        let kpi = Kpi::parse("handled.sql", "handled", SQL).expect("a KPI");
+        let data = tempfile::tempdir().expect("a folder");
+        const DAY: i64 = 1_440;
+        /// Minute of the window's end, skill, contacts, revision.
+        type Row = (i64, Option<&'static str>, i64, i64);
+        let write = |day: &str, part: &str, rows: &[Row]| {
+            let minutes = |ahead: i64| -> ArrayRef {
+                let us = rows.iter().map(|(end, ..)| (end + ahead) * 60_000_000);
+                Arc::new(TimestampMicrosecondArray::from_iter_values(us).with_timezone("UTC"))
+            };
+            let integers =
+                |of: fn(&Row) -> i64| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<Int64Array>()) };
+            let columns: Vec<ArrayRef> = vec![
+                minutes(-1),
+                minutes(0),
+                Arc::new(StringArray::from(vec!["skill"; rows.len()])),
+                Arc::new(rows.iter().map(|(_, skill, ..)| *skill).collect::<StringArray>()),
+                integers(|row| row.2),
+                integers(|row| row.3),
+                Arc::new(BooleanArray::from(vec![true; rows.len()])),
+                minutes(0),
+            ];
+            let columns = kpi.rows.fields().iter().zip(&columns);
+            let columns = columns.map(|(field, column)| cast(column, field.data_type()).expect("castable"));
+            let batch = RecordBatch::try_new(kpi.rows.clone(), columns.collect()).expect("rows of the KPI");
+            let folder = data.path().join(folder(&kpi)).join(day);
+            std::fs::create_dir_all(&folder).expect("made");
+            let file = File::create(folder.join(part)).expect("created");
+            let mut writer = ArrowWriter::try_new(file, batch.schema(), None).expect("a writer");
+            writer.write(&batch).expect("written");
+            writer.close().expect("closed");
+        };
+        // A window is in the folder of the day in which it starts.
+        write("dt=1970-01-01", "part-000001.parquet", &[(5, Some("a"), 50, 2), (6, Some("a"), 60, 1)]);
+        write(
+            "dt=1970-01-01",
+            "part-000002.parquet",
+            &[(5, Some("a"), 1, 1), (5, Some("b"), 2, 9), (5, None, 3, 1), (DAY, Some("a"), 4, 1)],
+        );
+        write("dt=1970-01-02", "part-000003.parquet", &[(DAY + 1, Some("a"), 5, 1)]);
+        let of = |skill: &str, ranges: &[(i64, i64)]| -> Vec<(i64, Option<f64>)> {
+            let ranges: Vec<_> = ranges.iter().map(|(from, to)| (from * 60_000, to * 60_000)).collect();
+            let found = windows(&kpi, data.path(), "skill", &[skill], &ranges).expect("read");
+            found.into_iter().map(|(end_ms, values)| (end_ms / 60_000, values[0])).collect()
+        };
+        assert_eq!(of("a", &[(0, 5)]), [(5, Some(50.0))]);
+        assert_eq!(of("", &[(0, 9)]), [(5, Some(3.0))]);
+        assert_eq!(
+            of("a", &[(5, 6), (DAY - 1, DAY + 1)]),
+            [(6, Some(60.0)), (DAY, Some(4.0)), (DAY + 1, Some(5.0))]
+        );
+        assert!(windows(&kpi, data.path(), "", &[""], &[(0, i64::from(u32::MAX))]).expect("read").is_empty());
+    }
 
     #[test]
     fn files_of_something_else_are_told() {
@@ -227,7 +345,7 @@ mod tests {
 
         // Of the right names, and another type.
         let mut fields = kpi.rows.fields().to_vec();
-        fields[4] = Arc::new(fields[4].as_ref().clone().with_data_type(arrow::datatypes::DataType::Utf8));
+        fields[4] = Arc::new(fields[4].as_ref().clone().with_data_type(DataType::Utf8));
         write("part-000001.parquet", &RecordBatch::new_empty(Arc::new(Schema::new(fields))));
         assert_eq!(
             check_files(&kpi.rows, &files())

@@ -236,7 +236,10 @@ pub fn run(job: Job, input: Input, board: &Arc<Board>, stop: &Arc<AtomicBool>) -
     let Begun { mut core, mut writer, positions, checkpoint } =
         begin(&job, &ends, log.as_ref(), &disk, board)?;
     let sink = Sink::start(&job.config, &job.data, job.role.tag(), writer.claim.generation(), stop)?;
-    board.update(|state| state.sink.clone_from(&sink));
+    board.update(|state| {
+        state.sink.clone_from(&sink);
+        state.rules.clone_from(&job.alerts.rules);
+    });
     if let (Some(sink), Some(checkpoint)) = (&sink, &checkpoint) {
         sink.completed(checkpoint.next_file)?;
     }
