@@ -41,7 +41,9 @@ const FACTS: [(Table, &str); 10] = [
 /// Facts that are learnt together.
 const BATCH: usize = 1 << 16;
 
-fn main() -> Result<(), Box<dyn Error>> {
+type Failed = Box<dyn Error + Send + Sync>;
+
+fn main() -> Result<(), Failed> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [registry, model, customers, facts] = args.as_slice() else {
         return Err("give REGISTRY MODEL CUSTOMERS FACTS".into());
@@ -108,7 +110,7 @@ fn batch(
     kind: &str,
     customers: std::ops::Range<usize>,
     at_ms: i64,
-) -> Result<RecordBatch, Box<dyn Error>> {
+) -> Result<RecordBatch, Failed> {
     let rows = customers.len();
     let schema = table.schema();
     let columns = schema.fields().iter().map(|field| -> ArrayRef {
@@ -137,14 +139,14 @@ fn batch(
 }
 
 /// Resident memory in KiB.
-fn memory() -> Result<i64, Box<dyn Error>> {
+fn memory() -> Result<i64, Failed> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
 /// User and system, of all threads; the clock of /proc has 100 ticks a second.
-fn cpu_seconds() -> Result<f64, Box<dyn Error>> {
+fn cpu_seconds() -> Result<f64, Failed> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) / 100.0)
