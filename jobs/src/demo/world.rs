@@ -46,8 +46,7 @@ impl<'l> World<'l> {
     /// Writes what happens before a time, and in every partition that it is that time: nothing that is quiet holds back
     /// the others.
     pub fn play_until(&mut self, until_ms: i64) -> Result<(), Failure> {
-        loop {
-            let Some(event) = self.next.take().or_else(|| self.simulator.next()) else { break };
+        while let Some(event) = self.next.take().or_else(|| self.simulator.next()) {
             if event.time_ms >= until_ms {
                 self.next = Some(event);
                 break;
