@@ -44,6 +44,8 @@ pub struct Running {
 struct Known {
     scores: Scores,
     tasks: Tasks,
+    /// All that had been said before this process began has been read.
+    is_whole: bool,
 }
 
 /// A partition that is followed.
@@ -101,6 +103,7 @@ impl Running {
                 }
             }
             if !some {
+                self.known().is_whole = true;
                 std::thread::sleep(PAUSE);
             }
         }
@@ -140,6 +143,18 @@ impl Running {
     /// Which models have scored, and how many customers.
     pub fn scored(&self) -> (BTreeSet<String>, usize) {
         self.known().scores.models()
+    }
+
+    /// The tasks, once all are known: nobody is told of one that there is none, because it has not been read yet.
+    fn all_known(&self) -> Result<MutexGuard<'_, Known>, Unavailable> {
+        let known = self.known();
+        match known.is_whole {
+            true => Ok(known),
+            false => Err(Unavailable {
+                detail: "the tasks of before are being read".to_owned(),
+                retry_after: Duration::from_secs(1),
+            }),
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -249,7 +264,7 @@ impl Backend for Running {
     }
 
     fn task(&self, task_id: &str) -> Result<Option<TaskView>, Unavailable> {
-        Ok(self.known().tasks.get(task_id).map(TaskView::from))
+        Ok(self.all_known()?.tasks.get(task_id).map(TaskView::from))
     }
 
     fn act(&self, act: &Act) -> Result<TaskView, ActError> {
@@ -258,7 +273,7 @@ impl Backend for Running {
         // As the run calls it.
         let act = Act { key: format!("{source} {id}"), ..act.clone() };
         // Nobody else decides meanwhile.
-        let mut known = self.known();
+        let mut known = self.all_known()?;
         // What is done to a task comes after what was done before, however quick the router is, and though the time of a
         // replay stands still between two events.
         let since_ms = known.tasks.get(&act.task_id).map(|task| task.life.since_ms);

@@ -36,9 +36,7 @@ impl Act {
     /// # Errors
     /// The API does not let it in.
     pub fn step(&mut self, now_ms: i64) -> Result<Vec<String>, Failure> {
-        while let Some(told) = self.client.feed(0)?.filter(|told| !told.is_empty()) {
-            told.into_iter().for_each(|told| self.desk.take(told));
-        }
+        self.client.feed(0)?.into_iter().flatten().for_each(|told| self.desk.take(told));
         let mut reached = Vec::new();
         loop {
             let steps = self.desk.due(now_ms);

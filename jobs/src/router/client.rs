@@ -32,6 +32,8 @@ pub enum Asked {
 
 /// A long poll, and some time for the answer.
 const TIMEOUT: Duration = Duration::from_secs(90);
+/// Events that are asked for at once.
+const PAGE: usize = 500;
 
 impl Client {
     /// Of the run at this address, such as `http://127.0.0.1:8787`.
@@ -53,13 +55,30 @@ impl Client {
         }
     }
 
-    /// What has become of tasks since the last call, from the first that is kept on; waits so many seconds for
+    /// All that has become of tasks since the last call, from the first that is kept on; waits so many seconds for
     /// something.
     ///
     /// # Errors
     /// It is not let in: asking again would not help. Whatever else goes wrong is said to be tried again (`None`).
     pub fn feed(&mut self, wait_s: u32) -> Result<Option<Vec<Told>>, Failure> {
-        let mut url = format!("{}/v1/tasks?limit=500&wait={wait_s}", self.url);
+        let mut all = Vec::new();
+        let (before, mut wait_s) = (self.cursor.clone(), wait_s);
+        loop {
+            // Who acted on some pages only would act on what is over in the next.
+            let Some(events) = self.page(wait_s)? else {
+                self.cursor = before;
+                return Ok(None);
+            };
+            all.extend(events.iter().filter_map(Told::of));
+            if events.len() < PAGE {
+                return Ok(Some(all));
+            }
+            wait_s = 0;
+        }
+    }
+
+    fn page(&mut self, wait_s: u32) -> Result<Option<Vec<Value>>, Failure> {
+        let mut url = format!("{}/v1/tasks?limit={PAGE}&wait={wait_s}", self.url);
         if let Some(cursor) = &self.cursor {
             url += &format!("&cursor={cursor}");
         }
@@ -68,10 +87,8 @@ impl Client {
         };
         match answer.status().as_u16() {
             200 => {}
-            410 => {
-                self.cursor = None;
-                return Ok(None);
-            }
+            // What is behind the cursor is no longer kept.
+            410 if self.cursor.take().is_some() => return self.page(wait_s),
             400 | 401 | 403 | 404 => {
                 return Err(Failure::new(format!("{url}: {}", problem(&mut answer))));
             }
@@ -80,10 +97,10 @@ impl Client {
         let Ok(text) = answer.body_mut().with_config().limit(64 << 20).read_to_string() else {
             return Ok(None);
         };
-        let Ok(page) = serde_json::from_str::<Value>(&text) else { return Ok(None) };
+        let Ok(mut page) = serde_json::from_str::<Value>(&text) else { return Ok(None) };
+        let Value::Array(events) = page["events"].take() else { return Ok(None) };
         self.cursor = page["cursor"].as_str().map(str::to_owned);
-        let events = page["events"].as_array().map(Vec::as_slice).unwrap_or_default();
-        Ok(Some(events.iter().filter_map(Told::of).collect()))
+        Ok(Some(events))
     }
 
     /// Makes a step.

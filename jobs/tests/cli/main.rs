@@ -334,7 +334,7 @@ fn the_demo_shows_kpis_and_stops() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("c.toml"), "[http]\nlisten = \"127.0.0.1:0\"\n").expect("written");
     let mut child = Command::new(env!("CARGO_BIN_EXE_headsup"))
-        .args(["demo", "--config", "c.toml", "--speed", "240", "--seconds", "60"])
+        .args(["demo", "--config", "c.toml", "--weeks", "0", "--speed", "240", "--seconds", "60"])
         .current_dir(folder.path())
         .stderr(Stdio::piped())
         .spawn()

@@ -216,8 +216,9 @@ pub fn over_http(folder: &Path) {
         headsup_events::parse_rfc3339_ms(&line[at..at + 24])
     });
     let latest = latest.max().expect("a time");
-    let events: Vec<Value> = (0..200)
-        .map(|place| {
+    // Of new customers, in all partitions.
+    let later = |name: &str, after_ms: i64| -> Vec<Value> {
+        let event = |place: usize| {
             let (kind, more) = match place % 2 {
                 0 => ("conversation.message", json!({"role": "customer"})),
                 _ => ("order.paid", json!({})),
@@ -225,15 +226,22 @@ pub fn over_http(folder: &Path) {
             let mut data = json!({"customer_id": format!("new-{place}"), "shop": "s", "channel": "web"});
             data.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
             json!({
-                "specversion": "1.0", "id": format!("later-{place}"), "source": "/test", "type": kind,
-                "subject": format!("later-{place}"), "time": headsup_events::format_rfc3339_ms(latest + 3_600_000),
+                "specversion": "1.0", "id": format!("{name}-{place}"), "source": "/test", "type": kind,
+                "subject": format!("{name}-{place}"), "time": headsup_events::format_rfc3339_ms(latest + after_ms),
                 "data": data,
             })
-        })
-        .chain([json!({"id": "no event"}), json!({
-            "specversion": "1.0", "id": "x", "source": "/test", "type": "task.cancelled", "subject": task,
-            "time": headsup_events::format_rfc3339_ms(latest), "data": {},
-        })])
+        };
+        (0..200).map(event).collect()
+    };
+    let events: Vec<Value> = later("later", 3_600_000)
+        .into_iter()
+        .chain([
+            json!({"id": "no event"}),
+            json!({
+                "specversion": "1.0", "id": "x", "source": "/test", "type": "task.cancelled", "subject": task,
+                "time": headsup_events::format_rfc3339_ms(latest), "data": {},
+            }),
+        ])
         .collect();
     let batch = [("Content-Type", "application/cloudevents-batch+json")];
     let (status, _, answer) = client.call("POST", "/v1/events", &batch, &Value::from(events).to_string());
@@ -263,7 +271,12 @@ pub fn over_http(folder: &Path) {
         let metrics = super::get(&client.address, "/metrics");
         metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok())
     };
-    // The stand-in router takes what is open, by the API.
+    // The stand-in router takes what is open, by the API, when quiet hours are over.
+    let events = Value::from(later("morning", 7 * 3_600_000)).to_string();
+    let (status, _, answer) = client.call("POST", "/v1/events", &batch, &events);
+    assert_eq!((status, &answer["accepted"]), (200, &json!(200)), "{answer}");
+    let morning = headsup_events::format_rfc3339_ms(latest + 6 * 3_600_000);
+    until("it is morning", || client.feed().iter().any(|event| event["time"].as_str() > Some(&morning)));
     std::fs::write(folder.join("token"), token).expect("written");
     let url = format!("http://{}", client.address);
     let args = ["router", "--url", &url, "--token-file", "token", "--seconds", "4", "--handling", "1s"];
