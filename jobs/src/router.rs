@@ -124,8 +124,8 @@ fn secrets(file: &Path) -> Result<Secrets, Failure> {
         .map_err(|error| Failure { code: 2, message: format!("{}: {error}", file.display()) })
 }
 
-/// What is told, or why nothing more is.
-type Heard = Result<Vec<Told>, Failure>;
+/// What is told, and what time it is for the run, in ms, and since when; or why nothing more is told.
+type Heard = Result<(Vec<Told>, Option<(i64, Instant)>), Failure>;
 
 /// Asks for tasks in a thread of its own.
 fn poll(mut client: Client, sender: Sender<Heard>) -> Result<(), Failure> {
@@ -137,7 +137,7 @@ fn poll(mut client: Client, sender: Sender<Heard>) -> Result<(), Failure> {
                     std::thread::sleep(RETRY);
                     continue;
                 }
-                Ok(Some(told)) => Ok(told),
+                Ok(Some(told)) => Ok((told, client.now())),
                 Err(failure) => Err(failure),
             };
             let is_over = heard.is_err();
@@ -157,19 +157,24 @@ fn work(
     until: Option<Instant>,
 ) -> Result<(), Failure> {
     let mut later: BTreeMap<String, Instant> = BTreeMap::new();
-    let mut clock = Clock::default();
+    let mut now = None;
     while !stop.load(Ordering::Relaxed) && until.is_none_or(|until| Instant::now() < until) {
         match told.recv_timeout(PAUSE) {
-            Ok(heard) => heard?.into_iter().for_each(|told| {
-                clock.hear(&told);
-                desk.take(told);
-            }),
+            Ok(heard) => {
+                let (told, said) = heard?;
+                now = said.or(now);
+                told.into_iter().for_each(|told| desk.take(told));
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(Failure::new("nobody tells of tasks any more"));
             }
         }
-        let now_ms = clock.now_ms();
+        // By the clock, if the run has not said what time it is for it.
+        let now_ms = match now {
+            Some((now_ms, said)) => now_ms + said.elapsed().as_millis() as i64,
+            None => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64,
+        };
         for step in desk.due(now_ms) {
             if later.get(&step.task_id).is_some_and(|at| *at > Instant::now()) {
                 continue;
@@ -185,34 +190,6 @@ fn work(
         }
     }
     Ok(())
-}
-
-/// What time it is for the run: by the clock, or, of a run over events of the past, since the newest of them.
-#[derive(Debug, Default)]
-struct Clock {
-    latest: Option<(i64, Instant)>,
-}
-
-/// A run whose newest event is longer ago than this lives in the time of its events.
-const BEHIND_MS: i64 = 60_000;
-
-impl Clock {
-    fn hear(&mut self, told: &Told) {
-        let at_ms = match told {
-            Told::Created(task) => task.created_ms,
-            Told::Changed(event) => event.at_ms,
-            Told::Refused { .. } => return,
-        };
-        if self.latest.is_none_or(|(latest_ms, _)| latest_ms < at_ms) {
-            self.latest = Some((at_ms, Instant::now()));
-        }
-    }
-
-    fn now_ms(&self) -> i64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
-        let of_events = |(latest_ms, heard): (i64, Instant)| latest_ms + heard.elapsed().as_millis() as i64;
-        self.latest.map(of_events).filter(|events_ms| now - events_ms > BEHIND_MS).unwrap_or(now)
-    }
 }
 
 fn line(step: &Step, asked: &Asked) -> String {

@@ -256,7 +256,7 @@ impl Backend for Running {
                 }
             }
         }
-        Ok(Feed { events, cursor: cursor(&offsets) })
+        Ok(Feed { events, cursor: cursor(&offsets), now: Time(self.now_ms()) })
     }
 
     fn feed_changes(&self) -> watch::Receiver<u64> {

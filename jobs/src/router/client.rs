@@ -1,7 +1,8 @@
 //! The HTTP API as a router asks it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use headsup_events::parse_rfc3339_ms;
 use headsup_tasks::{Told, Transition};
 use serde_json::{Value, json};
 use ureq::Agent;
@@ -17,6 +18,8 @@ pub struct Client {
     url: String,
     token: String,
     cursor: Option<String>,
+    /// What time it was for the run, in ms, and when it said so.
+    now: Option<(i64, Instant)>,
 }
 
 /// What came of asking for a step.
@@ -52,6 +55,7 @@ impl Client {
             url: url.trim_end_matches('/').to_owned(),
             token: format!("Bearer {token}"),
             cursor: None,
+            now: None,
         }
     }
 
@@ -100,7 +104,13 @@ impl Client {
         let Ok(mut page) = serde_json::from_str::<Value>(&text) else { return Ok(None) };
         let Value::Array(events) = page["events"].take() else { return Ok(None) };
         self.cursor = page["cursor"].as_str().map(str::to_owned);
+        self.now = page["now"].as_str().and_then(parse_rfc3339_ms).map(|now_ms| (now_ms, Instant::now()));
         Ok(Some(events))
+    }
+
+    /// What time it was for the run at the last answer, in ms, and when that came.
+    pub fn now(&self) -> Option<(i64, Instant)> {
+        self.now
     }
 
     /// Makes a step.

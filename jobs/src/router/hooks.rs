@@ -50,7 +50,7 @@ async fn take(State(hook): State<Arc<Hook>>, headers: HeaderMap, body: Bytes) ->
         return (StatusCode::BAD_REQUEST, "expected a CloudEvent as JSON\n".to_owned());
     };
     let told = Told::of(&event).into_iter().collect();
-    match hook.sender.send(Ok(told)) {
+    match hook.sender.send(Ok((told, None))) {
         Ok(()) => (StatusCode::NO_CONTENT, String::new()),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the router is about to end\n".to_owned()),
     }

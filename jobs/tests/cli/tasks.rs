@@ -281,7 +281,13 @@ pub fn over_http(folder: &Path) {
     let url = format!("http://{}", client.address);
     let args = ["router", "--url", &url, "--token-file", "token", "--seconds", "4", "--handling", "1s"];
     let (_, said) = ok(folder, &args);
-    assert!(said.contains("offered to proactive-1") && said.contains("accepted by proactive-"), "{said}");
+    let waiting: Vec<Value> =
+        open(&client.feed()).iter().map(|task| client.get(&format!("/v1/tasks/{task}"))).collect();
+    assert!(
+        said.contains("offered to proactive-1") && said.contains("accepted by proactive-"),
+        "{said}{}",
+        Value::from(waiting)
+    );
     assert!(said.contains("completed: ") && !said.contains("cannot be completed"), "{said}");
     let completed = said.lines().filter(|line| line.contains(" completed: ")).count();
     let shown = client.feed().iter().filter(|event| event["type"] == "task.offered").count();

@@ -279,6 +279,9 @@ pub struct Feed {
     pub events: Vec<CloudEvent>,
     /// Behind the last of them; to be given with the next request.
     pub cursor: String,
+    /// What time it is for the run: by the clock, or, where it reads events of the past, that of the newest of them. By it
+    /// `not_before` and `expires_at` are to be read.
+    pub now: Time,
 }
 
 /// Whether an event was taken.

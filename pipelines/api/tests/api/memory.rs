@@ -167,7 +167,7 @@ impl Backend for Memory {
             return Err(ReadError::Gone);
         }
         let events: Vec<CloudEvent> = state.feed.iter().skip(from).take(limit).cloned().collect();
-        Ok(Feed { cursor: format!("at-{}", from + events.len()), events })
+        Ok(Feed { cursor: format!("at-{}", from + events.len()), events, now: Time(0) })
     }
 
     fn feed_changes(&self) -> watch::Receiver<u64> {
