@@ -80,6 +80,7 @@ fn say(phase: &Phase, text: impl Into<String>) {
 }
 
 /// What plays the shop.
+#[cfg_attr(not(feature = "train"), expect(dead_code, reason = "without a model there are no weeks"))]
 struct Demo {
     /// As it is played.
     simulated: simulate::Config,

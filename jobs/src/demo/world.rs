@@ -8,7 +8,9 @@ use headsup_connectors::{EventLog, Record};
 use headsup_events::format_rfc3339_ms;
 use headsup_runtime::Board;
 use headsup_sources::SourceEvent;
-use headsup_sources::simulate::{Simulator, Treatment};
+#[cfg(feature = "train")]
+use headsup_sources::simulate;
+use headsup_sources::simulate::Simulator;
 
 use crate::Failure;
 use crate::import::Appender;
@@ -115,8 +117,9 @@ impl<'l> World<'l> {
     }
 
     /// An agent has got hold of a customer.
+    #[cfg(feature = "train")]
     pub fn contact(&mut self, customer_id: &str) {
-        self.simulator.apply_treatment(customer_id, self.now_ms, Treatment::Contact);
+        self.simulator.apply_treatment(customer_id, self.now_ms, simulate::Treatment::Contact);
     }
 }
 
