@@ -49,7 +49,7 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 6_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     customers: u32,
     /// Weeks that proactive service has after the day; 0 is only the day, without models
-    #[arg(long, default_value_t = if cfg!(feature = "train") { 3 } else { 0 }, value_parser = clap::value_parser!(u32).range(0..=52))]
+    #[arg(long, default_value_t = if cfg!(feature = "train") { 2 } else { 0 }, value_parser = clap::value_parser!(u32).range(0..=52))]
     weeks: u32,
     /// Stop after so many seconds of the clock
     #[arg(long, value_name = "SECONDS")]
