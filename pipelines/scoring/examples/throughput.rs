@@ -3,7 +3,7 @@
 //! ```sh
 //! cargo run --release -p headsup-scoring --example throughput -- REGISTRY MODEL 1000000 20
 //! ```
-//! REGISTRY has a champion of MODEL; then so many customers, with so many facts each of the last year. All of them are
+//! REGISTRY has a champion of MODEL; then so many customers, with so many facts each of the last four weeks, so that all are of the model's population. All of them are
 //! scored in one sweep, by [`Scoring`] as a run calls it.
 
 use std::error::Error;
@@ -76,7 +76,7 @@ fn main() -> Result<(), Failed> {
             continue;
         }
         // The oldest first.
-        let at_ms = NOW_MS - 300 * DAY_MS / facts as i64 * (facts - fact) as i64;
+        let at_ms = NOW_MS - 28 * DAY_MS / facts as i64 * (facts - fact) as i64;
         for first in (0..customers).step_by(BATCH) {
             let some = first..(first + BATCH).min(customers);
             scoring.learn(table, &batch(table, kind, some, at_ms)?)?;
