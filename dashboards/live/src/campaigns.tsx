@@ -123,7 +123,7 @@ function LiftOf({ name, lang }: ViewProps & { name: string }) {
               ...([["treated", lift.treated], ["control", lift.control]] as const).map(([arm, of]) => [
                 w(arm), count(of.units), of.rate ? percent(of.rate.value) : "–", of.rate ? between(of.rate) : "–",
               ]),
-              ...(lift.effect ? [[w("difference"), "", points(lift.effect.difference.value), between(lift.effect.difference)]] : []),
+              ...(lift.effect ? [[w("difference"), "", points(lift.effect.difference.value), between(lift.effect.difference, points)]] : []),
             ]}
             empty=""
           />
@@ -141,6 +141,6 @@ function points(share: number): string {
   return (share > 0 ? "+" : share < 0 ? "−" : "") + Math.abs(share * 100).toFixed(1) + " pt";
 }
 
-function between({ low, high }: Estimate): string {
-  return `${(low * 100).toFixed(1)} … ${(high * 100).toFixed(1)} %`;
+function between({ low, high }: Estimate, show = percent): string {
+  return `${show(low)} … ${show(high)}`;
 }

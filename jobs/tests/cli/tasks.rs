@@ -200,14 +200,15 @@ pub fn over_http(folder: &Path) {
     assert_eq!((status, tag.as_str(), view["state"].as_str()), (200, "\"1\"", Some("created")));
     assert_eq!(client.call("GET", "/v1/tasks/nobody", &[], "").0, 404);
     assert_eq!(client.act(task, "complete", "k0", &[], json!({"disposition": "solved"})).0, 409);
-    let first = client.act(task, "offer", "k1", &[], json!({"agent_id": "a1"}));
+    // In the same instant of the log, and by keys in another order than they are asked for.
+    let first = client.act(task, "offer", "z1", &[], json!({"agent_id": "a1"}));
     assert_eq!((first.0, first.1.as_str(), first.2["state"].as_str()), (200, "\"2\"", Some("offered")));
-    assert_eq!(client.act(task, "offer", "k1", &[], json!({"agent_id": "a1"})).2, first.2);
-    assert_eq!(client.act(task, "offer", "k1", &[], json!({"agent_id": "a2"})).0, 422);
-    assert_eq!(client.act(task, "accept", "k2", &[("If-Match", "\"1\"")], json!({})).0, 412);
-    assert_eq!(client.act(task, "accept", "k2", &[("If-Match", "\"2\"")], json!({})).0, 200);
+    assert_eq!(client.act(task, "offer", "z1", &[], json!({"agent_id": "a1"})).2, first.2);
+    assert_eq!(client.act(task, "offer", "z1", &[], json!({"agent_id": "a2"})).0, 422);
+    assert_eq!(client.act(task, "accept", "y2", &[("If-Match", "\"1\"")], json!({})).0, 412);
+    assert_eq!(client.act(task, "accept", "y2", &[("If-Match", "\"2\"")], json!({})).0, 200);
     let done = json!({"disposition": "solved", "channel": "web"});
-    assert_eq!(client.act(task, "complete", "k3", &[], done.clone()).2["state"], "completed");
+    assert_eq!(client.act(task, "complete", "x3", &[], done.clone()).2["state"], "completed");
 
     // Time goes on, in all partitions, and the run decides the same.
     let latest = std::fs::read_to_string(folder.join("few.jsonl")).expect("a file");
@@ -251,10 +252,10 @@ pub fn over_http(folder: &Path) {
     };
     until("the run has decided", || decided().is_some());
     let event = decided().expect("it is there");
-    assert_eq!(event["data"]["cause"], format!("/headsup/api/router {task}/k3"));
+    assert_eq!(event["data"]["cause"], format!("/headsup/api/router {task}/x3"));
     let (_, tag, view) = client.call("GET", &format!("/v1/tasks/{task}"), &[], "");
     assert_eq!((tag.as_str(), view["state"].as_str()), ("\"4\"", Some("completed")));
-    assert_eq!(client.act(task, "complete", "k3", &[], done).0, 200, "the same again");
+    assert_eq!(client.act(task, "complete", "x3", &[], done).0, 200, "the same again");
 
     // Killed in between, everything that is wanted reaches the router, and nothing else.
     drop(running);
