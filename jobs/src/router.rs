@@ -131,13 +131,21 @@ type Heard = Result<(Vec<Told>, Option<(i64, Instant)>), Failure>;
 fn poll(mut client: Client, sender: Sender<Heard>) -> Result<(), Failure> {
     let thread = std::thread::Builder::new().name("feed".to_owned());
     let poll = move || {
+        let mut is_silent = false;
         loop {
             let heard = match client.feed(WAIT_S) {
                 Ok(None) => {
+                    if !is_silent {
+                        eprintln!("the run does not tell of tasks now; asked again until it does");
+                    }
+                    is_silent = true;
                     std::thread::sleep(RETRY);
                     continue;
                 }
-                Ok(Some(told)) => Ok((told, client.now())),
+                Ok(Some(told)) => {
+                    is_silent = false;
+                    Ok((told, client.now()))
+                }
                 Err(failure) => Err(failure),
             };
             let is_over = heard.is_err();
