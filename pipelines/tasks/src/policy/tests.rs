@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::task::Disposition;
+use serde_json::{Value, json};
+
+use crate::task::{Disposition, Reason};
 
 use super::*;
 
