@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::datasource::empty::EmptyTable;
@@ -57,6 +57,8 @@ pub struct Kpi {
     pub(super) keys: Vec<Key>,
     /// Each grouping set as places in `keys`.
     pub(super) sets: Vec<Vec<usize>>,
+    /// The names of each, separated by commas.
+    pub(super) grouped_by: Vec<String>,
     pub(super) aggregates: Vec<LoweredAggregate>,
     /// What the aggregation gives, in order.
     pub(super) cells: Vec<Cell>,
@@ -99,6 +101,12 @@ pub(super) struct Key {
     pub name: String,
     pub expr: Arc<dyn PhysicalExpr>,
     pub data_type: DataType,
+}
+
+impl Key {
+    pub(super) fn field(&self) -> Field {
+        Field::new(&self.name, self.data_type.clone(), true)
+    }
 }
 
 /// A column of what the aggregation gives.
@@ -617,10 +625,12 @@ impl Parser<'_> {
             let data_type = expr.to_field(input).map_err(|error| self.explain(&error))?.1.data_type().clone();
             keys.push(Key { name, expr: physical(expr, input)?, data_type });
         }
-        let sets = sets
+        let sets: Vec<Vec<usize>> = sets
             .iter()
             .map(|set| set.iter().filter_map(|expr| key_exprs.iter().position(|key| *key == expr)).collect())
             .collect();
+        let names = |set: &Vec<usize>| set.iter().map(|&key| keys[key].name.as_str()).collect::<Vec<_>>();
+        let grouped_by = sets.iter().map(|set| names(set).join(",")).collect();
         let rows = row_schema(&keys, &values, &aggregated).map_err(|error| self.explain(&error))?;
         for (place, field) in rows.fields().iter().enumerate() {
             if rows.fields()[..place].iter().any(|other| other.name() == field.name()) {
@@ -646,6 +656,7 @@ impl Parser<'_> {
             key_count: keys.len(),
             keys,
             sets,
+            grouped_by,
             aggregates,
             cells,
             aggregated,
@@ -840,7 +851,7 @@ fn row_schema(
     values: &[(String, Arc<dyn PhysicalExpr>)],
     aggregated: &Schema,
 ) -> Result<SchemaRef, DataFusionError> {
-    use arrow::datatypes::{Field, TimeUnit};
+    use arrow::datatypes::TimeUnit;
     let time = || DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     let mut fields = vec![
         Field::new("window_start", time(), false),

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-    new_null_array,
 };
 use arrow::compute::filter_record_batch;
+use arrow::datatypes::UInt32Type;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::EmitTo;
@@ -330,11 +330,10 @@ impl KpiWindows {
             [] => Ok(None),
             [only] => Ok(Some((Cow::Borrowed(only), vec![only.sequence > sequence; only.rows]))),
             many => {
-                let set: Vec<usize> = (0..self.kpi.keys.len()).collect();
-                let mut merged = Merged::new(&self.kpi, &set)?;
+                let mut merged = Merged::new(&self.kpi)?;
                 let mut changed = Vec::new();
                 for partial in many {
-                    merged.add(partial, &set)?;
+                    merged.add(partial)?;
                     changed.resize(merged.total, false);
                     if partial.sequence > sequence {
                         merged.groups.iter().for_each(|&group| changed[group] = true);
@@ -354,13 +353,12 @@ impl KpiWindows {
         let Some(partials) = self.panes.get_mut(&pane).filter(|all| all.len() > PARTIALS_MAX) else {
             return Ok(());
         };
-        let set: Vec<usize> = (0..kpi.keys.len()).collect();
         let seen_by = |partial: &Partial| shown.iter().filter(|&&s| partial.sequence <= s).count();
         let mut compacted = Vec::new();
         for run in partials.chunk_by(|a, b| seen_by(a) == seen_by(b)) {
-            let mut merged = Merged::new(kpi, &set)?;
+            let mut merged = Merged::new(kpi)?;
             for partial in run {
-                merged.add(partial, &set)?;
+                merged.add(partial)?;
             }
             let mut partial = merged.into_partial()?;
             partial.sequence = run.iter().map(|partial| partial.sequence).max().unwrap_or(0);
@@ -376,76 +374,60 @@ impl KpiWindows {
         let end = start + kpi.windowing.size_ms();
         let shown = &self.windows[&start];
         let revision = shown.revision + 1;
-        let mut any = false;
         let Some((fine, changed)) = self.merged(start..end, shown.sequence)? else {
             return Ok(());
         };
-        for set in &kpi.sets {
-            let mut merged = Merged::new(&kpi, set)?;
-            if set.len() == kpi.keys.len() {
-                merged.take(&fine, set)?;
-            } else {
-                merged.add(&fine, set)?;
-            }
-            let mut dirty = vec![false; merged.total];
-            for (&group, &changed) in merged.groups.iter().zip(changed.iter()) {
-                dirty[group] |= changed;
-            }
-            if merged.total == 0 {
-                continue;
-            }
-            let total = merged.total;
-            let keys = merged.keys()?;
-            let aggregated = kpi
-                .cells
-                .iter()
-                .zip(kpi.aggregated.fields())
-                .map(|(cell, field)| match *cell {
-                    Cell::Window => {
-                        ScalarValue::TimestampMicrosecond(Some(start * 1_000), Some("UTC".into()))
-                            .to_array_of_size(total)
-                    }
-                    Cell::Key(key) => Ok(match set.iter().position(|&other| other == key) {
-                        Some(place) => keys[place].clone(),
-                        None => new_null_array(field.data_type(), total),
-                    }),
-                    Cell::GroupingId => ScalarValue::new_zero(field.data_type())?.to_array_of_size(total),
-                    Cell::Aggregate(place) => merged.accumulators[place].evaluate(EmitTo::All),
-                })
-                .collect::<Result<Vec<_>>>()?;
-            let aggregated = RecordBatch::try_new(kpi.aggregated.clone(), aggregated)?;
-            let grouped_by: Vec<&str> = set.iter().map(|&key| kpi.keys[key].name.as_str()).collect();
-            let mut columns: Vec<ArrayRef> = vec![
-                times(start, total),
-                times(end, total),
-                Arc::new(StringArray::from(vec![grouped_by.join(","); total])),
-            ];
-            for (place, key) in kpi.keys.iter().enumerate() {
-                columns.push(match set.iter().position(|&other| other == place) {
-                    Some(place) => keys[place].clone(),
-                    None => new_null_array(&key.data_type, total),
-                });
-            }
-            for (_, value) in &kpi.values {
-                columns.push(value.evaluate(&aggregated)?.into_array(total)?);
-            }
-            columns.push(Arc::new(Int64Array::from(vec![revision; total])));
-            columns.push(Arc::new(BooleanArray::from(vec![is_final; total])));
-            columns.push(times(now_ms, total));
-            let batch = RecordBatch::try_new(kpi.rows.clone(), columns)?;
-            let mut keep = BooleanArray::from(if is_final { vec![true; total] } else { dirty });
-            if let Some(having) = &kpi.having {
-                let having = having.evaluate(&aggregated)?.into_array(total)?;
-                keep = arrow::compute::and_kleene(&keep, having.as_boolean())?;
-            }
-            let batch = filter_record_batch(&batch, &keep)?;
-            if batch.num_rows() > 0 {
-                any = true;
-                rows.push(batch);
-            }
+        let mut merged = Merged::by_sets(&kpi, &fine)?;
+        let total = merged.total;
+        let mut keep = vec![is_final; total];
+        for (&group, &changed) in merged.groups.iter().zip(changed.iter().cycle()) {
+            keep[group] |= changed;
         }
-        if any {
+        let keys = merged.keys()?;
+        let (set_of, keys) = (keys[0].as_primitive::<UInt32Type>().values(), &keys[1..]);
+        let aggregated = kpi
+            .cells
+            .iter()
+            .zip(kpi.aggregated.fields())
+            .map(|(cell, field)| match *cell {
+                Cell::Window => Ok(times(start, total)),
+                Cell::Key(key) => Ok(keys[key].clone()),
+                Cell::GroupingId => ScalarValue::new_zero(field.data_type())?.to_array_of_size(total),
+                Cell::Aggregate(place) => merged.accumulators[place].evaluate(EmitTo::All),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let aggregated = RecordBatch::try_new(kpi.aggregated.clone(), aggregated)?;
+        let grouped_by = set_of.iter().map(|&set| kpi.grouped_by[set as usize].as_str());
+        let mut columns: Vec<ArrayRef> =
+            vec![times(start, total), times(end, total), Arc::new(StringArray::from_iter_values(grouped_by))];
+        columns.extend(keys.iter().cloned());
+        for (_, value) in &kpi.values {
+            columns.push(value.evaluate(&aggregated)?.into_array(total)?);
+        }
+        columns.push(Arc::new(Int64Array::from_value(revision, total)));
+        columns.push(Arc::new(BooleanArray::from(vec![is_final; total])));
+        columns.push(times(now_ms, total));
+        let mut keep = BooleanArray::from(keep);
+        if let Some(having) = &kpi.having {
+            let having = having.evaluate(&aggregated)?.into_array(total)?;
+            keep = arrow::compute::and_kleene(&keep, having.as_boolean())?;
+        }
+        let batch = RecordBatch::try_new(kpi.rows.clone(), columns)?;
+        let all = keep.true_count() == total;
+        let batch = if all { batch } else { filter_record_batch(&batch, &keep)? };
+        if batch.num_rows() > 0 {
             self.windows.entry(start).or_default().revision = revision;
+        }
+        // A batch for each set.
+        let mut kept = set_of.iter().zip(&keep).filter(|(_, keep)| *keep == Some(true)).peekable();
+        let mut first = 0;
+        while let Some((set, _)) = kept.next() {
+            let mut rows_of_set = 1;
+            while kept.next_if(|(other, _)| *other == set).is_some() {
+                rows_of_set += 1;
+            }
+            rows.push(batch.slice(first, rows_of_set));
+            first += rows_of_set;
         }
         Ok(())
     }

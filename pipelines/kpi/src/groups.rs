@@ -1,9 +1,11 @@
 //! Aggregate states by key: of facts, and merged from other states.
 
+use std::iter::{self, repeat_n};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{Field, Schema};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::concat;
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::error::Result;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
@@ -59,8 +61,7 @@ impl Partial {
 /// Facts of one pane to aggregate states.
 pub(super) fn partial_of(kpi: &Kpi, batch: &RecordBatch) -> Result<Partial> {
     let rows = batch.num_rows();
-    let set: Vec<usize> = (0..kpi.keys.len()).collect();
-    let mut merged = Merged::new(kpi, &set)?;
+    let mut merged = Merged::new(kpi)?;
     let keys =
         kpi.keys.iter().map(|key| key.expr.evaluate(batch)?.into_array(rows)).collect::<Result<Vec<_>>>()?;
     merged.groups_of(&keys, rows)?;
@@ -84,7 +85,7 @@ pub(super) fn partial_of(kpi: &Kpi, batch: &RecordBatch) -> Result<Partial> {
     Ok(Partial { sequence: 0, keys: merged.keys()?, states, rows: total })
 }
 
-/// Aggregation of partials by some of their keys.
+/// Aggregation of partials by their keys.
 pub(super) struct Merged {
     values: Option<Box<dyn GroupValues>>,
     pub accumulators: Vec<Box<dyn GroupsAccumulator>>,
@@ -95,15 +96,47 @@ pub(super) struct Merged {
 }
 
 impl Merged {
-    pub(super) fn new(kpi: &Kpi, set: &[usize]) -> Result<Self> {
-        let values = if set.is_empty() {
+    /// By all keys of the KPI.
+    pub(super) fn new(kpi: &Kpi) -> Result<Self> {
+        Self::by(kpi, kpi.keys.iter().map(Key::field).collect())
+    }
+
+    /// Of one partial all grouping sets at once: the first key is the set, and keys that a set
+    /// has not are NULL. Groups come in the order of the sets, and in each in that of the rows.
+    pub(super) fn by_sets(kpi: &Kpi, partial: &Partial) -> Result<Self> {
+        let rows = partial.rows;
+        let sets = kpi.sets.len();
+        let set_of: ArrayRef =
+            Arc::new((0..sets as u32).flat_map(|set| repeat_n(set, rows)).collect::<UInt32Array>());
+        if let [_] = kpi.sets.as_slice() {
+            // The only set has all keys, and they are distinct.
+            let mut merged = Self::by(kpi, Vec::new())?;
+            merged.groups = (0..rows).collect();
+            merged.total = rows;
+            merged.only = Some(iter::once(set_of).chain(partial.keys.iter().cloned()).collect());
+            merged.merge(&partial.states)?;
+            return Ok(merged);
+        }
+        let field = Field::new("set", DataType::UInt32, false);
+        let mut merged = Self::by(kpi, iter::once(field).chain(kpi.keys.iter().map(Key::field)).collect())?;
+        let mut keys = vec![set_of];
+        for (place, key) in partial.keys.iter().enumerate() {
+            let none = new_null_array(key.data_type(), rows);
+            let of_set = |set: &Vec<usize>| if set.contains(&place) { key.as_ref() } else { none.as_ref() };
+            keys.push(concat(&kpi.sets.iter().map(of_set).collect::<Vec<_>>())?);
+        }
+        merged.groups_of(&keys, rows * sets)?;
+        let repeated = |state: &ArrayRef| Ok(concat(&vec![state.as_ref(); sets])?);
+        let states = partial.states.iter().map(|state| state.iter().map(repeated).collect());
+        merged.merge(&states.collect::<Result<Vec<_>>>()?)?;
+        Ok(merged)
+    }
+
+    fn by(kpi: &Kpi, keys: Vec<Field>) -> Result<Self> {
+        let values = if keys.is_empty() {
             None
         } else {
-            let fields: Vec<Field> = set
-                .iter()
-                .map(|&key| Field::new(&kpi.keys[key].name, kpi.keys[key].data_type.clone(), true))
-                .collect();
-            Some(new_group_values(Arc::new(Schema::new(fields)), &GroupOrdering::None)?)
+            Some(new_group_values(Arc::new(Schema::new(keys)), &GroupOrdering::None)?)
         };
         let accumulators = kpi
             .aggregates
@@ -139,21 +172,13 @@ impl Merged {
     }
 
     /// Merges a partial in; `groups` says into which groups.
-    pub(super) fn add(&mut self, partial: &Partial, set: &[usize]) -> Result<()> {
-        let keys: Vec<ArrayRef> = set.iter().map(|&key| partial.keys[key].clone()).collect();
-        self.groups_of(&keys, partial.rows)?;
-        for (accumulator, state) in self.accumulators.iter_mut().zip(&partial.states) {
-            accumulator.merge_batch(state, &self.groups, self.total)?;
-        }
-        Ok(())
+    pub(super) fn add(&mut self, partial: &Partial) -> Result<()> {
+        self.groups_of(&partial.keys, partial.rows)?;
+        self.merge(&partial.states)
     }
 
-    /// Takes the only partial there is, by all its keys, which are distinct.
-    pub(super) fn take(&mut self, partial: &Partial, set: &[usize]) -> Result<()> {
-        self.groups = (0..partial.rows).collect();
-        self.total = partial.rows;
-        self.only = Some(set.iter().map(|&key| partial.keys[key].clone()).collect());
-        for (accumulator, state) in self.accumulators.iter_mut().zip(&partial.states) {
+    fn merge(&mut self, states: &[Vec<ArrayRef>]) -> Result<()> {
+        for (accumulator, state) in self.accumulators.iter_mut().zip(states) {
             accumulator.merge_batch(state, &self.groups, self.total)?;
         }
         Ok(())

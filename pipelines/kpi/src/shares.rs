@@ -106,12 +106,11 @@ impl Windows for KpiPartials {
         }
         self.now_ms = Some(now_ms);
         self.aggregate()?;
-        let all: Vec<usize> = (0..self.kpi.keys.len()).collect();
         let mut batches = Vec::new();
         for (pane, (facts, partials)) in std::mem::take(&mut self.panes) {
-            let mut merged = Merged::new(&self.kpi, &all)?;
+            let mut merged = Merged::new(&self.kpi)?;
             for partial in &partials {
-                merged.add(partial, &all)?;
+                merged.add(partial)?;
             }
             batches.push(with_header(now_ms, pane, facts, &merged.into_partial()?)?);
         }

@@ -6,10 +6,13 @@
 //! all the same; readers know it by its `source` and `id`.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
+};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 use base64::Engine as _;
@@ -19,7 +22,7 @@ use headsup_connectors::{EventLog, LogError, Record};
 use headsup_events::{Quarantined, format_rfc3339_ms};
 use headsup_kpi::{Kpi, ShareRecord};
 use headsup_operators::WindowsError;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -182,10 +185,13 @@ impl Publisher {
 
     /// An event, unless the topic has it.
     fn event(&mut self, topic: &'static str, key_of: &str, id: String, event: Value) {
-        if !self.held.is_empty() && self.held.remove(&xxh3_128(id.as_bytes())) {
-            return;
+        self.say(topic, key_of, &id, event.to_string().into_bytes());
+    }
+
+    fn say(&mut self, topic: &'static str, key_of: &str, id: &str, event: Vec<u8>) {
+        if self.held.is_empty() || !self.held.remove(&xxh3_128(id.as_bytes())) {
+            self.push(topic, None, key_of.to_owned(), event);
         }
-        self.push(topic, None, key_of.to_owned(), event.to_string().into_bytes());
     }
 
     /// Rows of a KPI, of one window and one grouping, as events of type `kpi.updated`.
@@ -195,41 +201,38 @@ impl Publisher {
         }
         let (start_ms, end_ms, now_ms) = (batch.start_ms(0), batch.end_ms(0), batch.at_ms(0));
         let (revision, is_final) = (batch.revision(0), batch.is_final(0));
-        let grouped_by = batch.grouped_by(0).to_owned();
+        let grouped_by = batch.grouped_by(0);
         let keys: Vec<&str> = grouped_by.split(',').filter(|key| !key.is_empty()).collect();
         // Keys that it is not grouped by say nothing.
-        let shown: Vec<(&str, Vec<Value>)> = batch
+        let mut shown: Vec<(&str, Cells)> = batch
             .named_cells()
             .enumerate()
             .filter(|(place, (name, _))| *place >= kpi.key_count || keys.contains(name))
-            .map(|(_, (name, column))| (name, values(column)))
+            .map(|(_, (name, column))| (name, Cells::of(column)))
             .collect();
+        shown.sort_unstable_by_key(|(name, _)| *name);
         for (part, from) in (0..batch.len()).step_by(ROWS_MAX).enumerate() {
-            let rows = from..batch.len().min(from + ROWS_MAX);
-            let row = |row: usize| {
-                let cells = shown.iter().map(|(name, values)| ((*name).to_owned(), values[row].clone()));
-                Value::Object(cells.collect::<Map<_, _>>())
-            };
             let id = format!("{}-{}-{start_ms}-{grouped_by}-{revision}-{part}", self.generation, kpi.name);
-            let event = json!({
-                "specversion": "1.0",
-                "id": id,
-                "source": self.source,
-                "type": "kpi.updated",
-                "subject": kpi.name,
-                "time": format_rfc3339_ms(now_ms),
-                "data": {
-                    "kpi": kpi.name,
-                    "generation": self.generation,
-                    "window_start": format_rfc3339_ms(start_ms),
-                    "window_end": format_rfc3339_ms(end_ms),
-                    "grouped_by": keys,
-                    "revision": revision,
-                    "final": is_final,
-                    "rows": rows.map(row).collect::<Vec<_>>(),
+            let event = Updated {
+                data: UpdatedData {
+                    is_final,
+                    generation: self.generation,
+                    grouped_by: &keys,
+                    kpi: &kpi.name,
+                    revision,
+                    rows: Shown { columns: &shown, rows: from..batch.len().min(from + ROWS_MAX) },
+                    window_end: format_rfc3339_ms(end_ms),
+                    window_start: format_rfc3339_ms(start_ms),
                 },
-            });
-            self.event(KPIS, &kpi.name, id, event);
+                id: &id,
+                source: &self.source,
+                specversion: "1.0",
+                subject: &kpi.name,
+                time: format_rfc3339_ms(now_ms),
+                kind: "kpi.updated",
+            };
+            let event = serde_json::to_vec(&event).unwrap_or_default();
+            self.say(KPIS, &kpi.name, &id, event);
         }
     }
 
@@ -345,6 +348,96 @@ impl Publisher {
     pub fn says(&mut self, record: &ShareRecord) -> Result<(), WindowsError> {
         self.push(PARTIALS, Some(record.share.first), String::new(), record.to_bytes()?);
         Ok(())
+    }
+}
+
+/// An event of type `kpi.updated`. Names are in their order, as in all events.
+#[derive(Serialize)]
+struct Updated<'a> {
+    data: UpdatedData<'a>,
+    id: &'a str,
+    source: &'a str,
+    specversion: &'a str,
+    subject: &'a str,
+    time: String,
+    #[serde(rename = "type")]
+    kind: &'a str,
+}
+
+#[derive(Serialize)]
+struct UpdatedData<'a> {
+    #[serde(rename = "final")]
+    is_final: bool,
+    generation: u64,
+    grouped_by: &'a [&'a str],
+    kpi: &'a str,
+    revision: i64,
+    rows: Shown<'a>,
+    window_end: String,
+    window_start: String,
+}
+
+/// Some rows of these columns.
+struct Shown<'a> {
+    columns: &'a [(&'a str, Cells)],
+    rows: Range<usize>,
+}
+
+struct ShownRow<'a>(&'a Shown<'a>, usize);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.rows.clone().map(|row| ShownRow(self, row)))
+    }
+}
+
+impl Serialize for ShownRow<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.columns.iter().map(|(name, cells)| (name, cells.cell(self.1))))
+    }
+}
+
+/// The cells of a column.
+enum Cells {
+    Int(Int64Array),
+    Float(Float64Array),
+    Boolean(BooleanArray),
+    Text(StringArray),
+    Other,
+}
+
+/// A cell as JSON.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Cell<'a> {
+    Int(Option<i64>),
+    Float(Option<f64>),
+    Boolean(Option<bool>),
+    Text(Option<&'a str>),
+    Null,
+}
+
+impl Cells {
+    fn of(column: &ArrayRef) -> Self {
+        match column.data_type() {
+            DataType::Int64 => Self::Int(column.as_primitive().clone()),
+            DataType::Float64 => Self::Float(column.as_primitive().clone()),
+            DataType::Boolean => Self::Boolean(column.as_boolean().clone()),
+            _ => match cast(column, &DataType::Utf8) {
+                Ok(texts) => Self::Text(texts.as_string().clone()),
+                Err(_) => Self::Other,
+            },
+        }
+    }
+
+    fn cell(&self, row: usize) -> Cell<'_> {
+        match self {
+            Self::Int(array) => Cell::Int(array.is_valid(row).then(|| array.value(row))),
+            Self::Float(array) => Cell::Float(array.is_valid(row).then(|| array.value(row))),
+            Self::Boolean(array) => Cell::Boolean(array.is_valid(row).then(|| array.value(row))),
+            Self::Text(array) => Cell::Text(array.is_valid(row).then(|| array.value(row))),
+            Self::Other => Cell::Null,
+        }
     }
 }
 
