@@ -12,7 +12,6 @@ mod import;
 mod kpi;
 mod kpis;
 mod lift;
-mod memory;
 mod merge;
 mod models;
 mod output;
@@ -52,6 +51,10 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand};
 use headsup_connectors::{EmbeddedLog, EmbeddedOptions, EventLog};
 use headsup_runtime::Config;
+
+/// What one thread makes another frees, all the time: the C library's allocator has its threads wait for each other.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Live KPIs and early warnings for e-commerce customer service.
 ///
@@ -213,7 +216,6 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
-    memory::tune();
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Demo(args) => demo::demo(&args),
