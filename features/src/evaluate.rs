@@ -4,17 +4,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringViewArray,
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringViewArray,
     TimestampMicrosecondArray,
 };
-use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 
 use crate::aggregate::{Groups, aggregate};
-use crate::history::{Base, Column, History, Side};
+use crate::history::{Base, History, Placement, Side};
 use crate::plan::Plan;
 use crate::tables::DERIVED;
 
@@ -88,7 +87,8 @@ impl History {
         let customers: Vec<Option<u32>> =
             part.clone().map(|row| self.customer(spine.names.value(row))).collect();
         let mut columns: Vec<Vec<ArrayRef>> = Vec::new();
-        for (plan, base) in self.definitions.plans.iter().zip(&self.bases) {
+        for plan in &self.definitions.plans {
+            let base = &self.bases[plan.kept];
             let mut of_plan: Vec<Vec<ArrayRef>> = plan.selected.iter().map(|_| Vec::new()).collect();
             let mut from = part.start;
             let (mut rows, mut bounds) = (Vec::new(), vec![0]);
@@ -162,7 +162,7 @@ impl History {
             .pairs
             .fields()
             .iter()
-            .map(|field| self.pair_column(base, field, rows, &as_of_us, &ages_us))
+            .map(|field| self.pair_column(plan, base, field, rows, &as_of_us, &ages_us))
             .collect();
         let pairs = RecordBatch::try_new(plan.pairs.clone(), columns)?;
         let exprs: Vec<ArrayRef> = plan
@@ -210,15 +210,16 @@ impl History {
     /// A column of what a view's expressions are over.
     fn pair_column(
         &self,
+        plan: &Plan,
         base: &Base,
         field: &Field,
         rows: &[u32],
         as_of_us: &[i64],
         ages_us: &[i64],
     ) -> ArrayRef {
-        let placed = |of: fn(&crate::history::Placement) -> Option<i64>| {
+        let placed = |of: fn(Placement) -> Option<i64>| {
             let known = rows.iter().zip(as_of_us).map(|(row, as_of_us)| {
-                let placement = &self.placements.all[base.placed[*row as usize] as usize];
+                let placement = self.placements.get(base.placed[*row as usize]);
                 (placement.known_us <= *as_of_us).then(|| of(placement)).flatten()
             });
             known.collect::<Int64Array>()
@@ -246,30 +247,9 @@ impl History {
             "sku_returned" => Arc::new(sku(|(_, returned)| returned)),
             stored => {
                 let place = stored.strip_prefix("stored ").and_then(|place| place.parse::<usize>().ok());
-                base.columns[place.unwrap_or_else(|| unreachable!("no column {stored}"))]
-                    .gather(field.data_type(), rows)
+                let place = place.unwrap_or_else(|| unreachable!("no column {stored}"));
+                base.columns[plan.columns[place]].gather(field.data_type(), rows)
             }
-        }
-    }
-}
-
-impl Column {
-    fn gather(&self, kind: &DataType, rows: &[u32]) -> ArrayRef {
-        let nulls = (!self.valid.is_empty()).then(|| {
-            NullBuffer::new(BooleanBuffer::collect_bool(rows.len(), |at| self.valid[rows[at] as usize]))
-        });
-        if *kind == DataType::Boolean {
-            let values = BooleanBuffer::collect_bool(rows.len(), |at| self.values[rows[at] as usize] != 0);
-            return Arc::new(BooleanArray::new(values, nulls));
-        }
-        let values: Vec<i64> = rows.iter().map(|row| self.values[*row as usize]).collect();
-        match kind {
-            DataType::Float64 => {
-                let values: Vec<f64> = values.into_iter().map(|bits| f64::from_bits(bits as u64)).collect();
-                Arc::new(Float64Array::new(values.into(), nulls))
-            }
-            DataType::Timestamp(..) => Arc::new(TimestampMicrosecondArray::new(values.into(), nulls)),
-            _ => Arc::new(Int64Array::new(ScalarBuffer::from(values), nulls)),
         }
     }
 }

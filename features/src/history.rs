@@ -1,6 +1,7 @@
 //! The facts of customers, as far as definitions need them.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -10,12 +11,14 @@ use arrow::array::{
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 use headsup_operators::facts::Table;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
+use crate::column::{Column, Values, reorder};
 use crate::evaluate::FeatureError;
-use crate::plan::{Definitions, Plan};
+use crate::names::Names;
+use crate::plan::{Definitions, Kept};
 use crate::sku::Skus;
 use crate::tables::Past;
 
@@ -33,11 +36,12 @@ pub enum Side {
 
 /// Facts by customer, of which features or labels are evaluated ([`History::evaluate`]).
 ///
-/// Memory: for each fact and view that reads its table 24 bytes, and 8 for each whole number that
-/// the view needs of it. Texts are not kept.
+/// Memory: for each fact 10 to 30 bytes, and a bit to 8 bytes for each number that views need of it; for each
+/// order 40 to 50. Texts are not kept.
 pub struct History {
     pub(crate) definitions: Arc<Definitions>,
-    customers: HashMap<Box<str>, u32>,
+    customers: Names,
+    /// Of each of [`Definitions::kept`].
     pub(crate) bases: Vec<Base>,
     pub(crate) placements: Placements,
     pub(crate) skus: Skus,
@@ -48,12 +52,12 @@ pub struct History {
 /// No row.
 const NONE: u32 = u32::MAX;
 
-/// What is stored for one view: a row per fact.
+/// What is stored of facts: a row for each.
 #[derive(Default)]
 pub(crate) struct Base {
-    customers: Vec<u32>,
     pub at_us: Vec<i64>,
-    pub known_us: Vec<i64>,
+    /// How much later than of `at_us` it was known, in µs, wrapping.
+    later_us: Values,
     pub columns: Vec<Column>,
     /// The placement of the order; only of `orders` and `lines`.
     pub placed: Vec<u32>,
@@ -62,6 +66,8 @@ pub(crate) struct Base {
     /// Rows below are in the order of customer and time; those of customer c begin at `starts[c]`.
     sorted: usize,
     starts: Vec<u32>,
+    /// The customers of the rows that came later.
+    customers: Vec<u32>,
     /// Each customer's last row that came later, and of each such row the one before; [`NONE`] if there
     /// is none.
     last: Vec<u32>,
@@ -70,19 +76,16 @@ pub(crate) struct Base {
     pub ahead: bool,
 }
 
-/// A column of whole numbers (doubles by their bits, truth values as 0 and 1).
-#[derive(Default)]
-pub(crate) struct Column {
-    pub values: Vec<i64>,
-    /// Empty as long as nothing is NULL.
-    pub valid: Vec<bool>,
-}
-
 /// When orders were placed.
 #[derive(Default)]
 pub(crate) struct Placements {
-    by_order: HashMap<u128, u32>,
-    pub all: Vec<Placement>,
+    by_order: HashTable<u32>,
+    /// Of each order, a hash of its name and the customer's.
+    orders: Vec<u128>,
+    known_us: Vec<i64>,
+    at_us: Vec<i64>,
+    amounts_minor: Vec<i64>,
+    has_amount: Vec<bool>,
 }
 
 /// What became known first about an order's placement.
@@ -95,7 +98,7 @@ pub(crate) struct Placement {
 
 impl fmt::Debug for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows: usize = self.bases.iter().map(|base| base.customers.len()).sum();
+        let rows: usize = self.bases.iter().map(|base| base.at_us.len()).sum();
         f.debug_struct("History").field("customers", &self.customers.len()).field("rows", &rows).finish()
     }
 }
@@ -103,14 +106,14 @@ impl fmt::Debug for History {
 impl History {
     /// No facts.
     pub fn new(definitions: Arc<Definitions>) -> Self {
-        let bases = definitions.plans.iter().map(|plan| Base {
-            columns: plan.stored.iter().map(|_| Column::default()).collect(),
+        let bases = definitions.kept.iter().map(|kept| Base {
+            columns: kept.stored.iter().map(|_| Column::default()).collect(),
             ..Base::default()
         });
         Self {
             bases: bases.collect(),
             definitions,
-            customers: HashMap::new(),
+            customers: Names::default(),
             placements: Placements::default(),
             skus: Skus::default(),
             counted: false,
@@ -144,8 +147,8 @@ impl History {
         if table == Table::Orders && definitions.tables().contains(&table) {
             self.placements.learn(&as_table(Past::Orders, facts)?, &takes);
         }
-        for (place, plan) in definitions.plans.iter().enumerate().filter(|(_, p)| p.past.source() == table) {
-            let rows = if plan.past == Past::Lines {
+        for (place, kept) in definitions.kept.iter().enumerate().filter(|(_, k)| k.past.source() == table) {
+            let rows = if kept.past == Past::Lines {
                 match &lines {
                     Some(lines) => lines.clone(),
                     None => {
@@ -157,9 +160,9 @@ impl History {
                     }
                 }
             } else {
-                as_table(plan.past, facts)?
+                as_table(kept.past, facts)?
             };
-            self.store(place, plan, rows, &takes)?;
+            self.store(place, kept, rows, &takes)?;
         }
         Ok(())
     }
@@ -184,30 +187,27 @@ impl History {
     fn store(
         &mut self,
         place: usize,
-        plan: &Plan,
+        kept: &Kept,
         rows: RecordBatch,
         takes: &impl Fn(&str) -> bool,
     ) -> Result<(), FeatureError> {
         let names = text(&rows, "customer_id");
-        let at = times(&rows, plan.past.event_time());
+        let at = times(&rows, kept.past.event_time());
         let mut keep: BooleanArray = (0..rows.num_rows())
             .map(|row| Some(names.is_valid(row) && at.is_valid(row) && takes(names.value(row))))
             .collect();
-        if let Some(condition) = &plan.keep {
+        if let Some(condition) = &kept.condition {
             let condition = condition.evaluate(&rows)?.into_array(rows.num_rows())?;
             keep = arrow::compute::and_kleene(&keep, condition.as_boolean())?;
         }
         let rows = filter_record_batch(&rows, &keep)?;
         let (names, at, known) =
-            (text(&rows, "customer_id"), times(&rows, plan.past.event_time()), times(&rows, "known_at"));
+            (text(&rows, "customer_id"), times(&rows, kept.past.event_time()), times(&rows, "known_at"));
         let base = &mut self.bases[place];
+        let mut later_us = Vec::with_capacity(rows.num_rows());
         for row in 0..rows.num_rows() {
-            let next = self.customers.len() as u32;
-            let customer = match self.customers.get(names.value(row)) {
-                Some(customer) => *customer,
-                None => *self.customers.entry(names.value(row).into()).or_insert(next),
-            };
-            let fact = base.customers.len() as u32;
+            let (customer, _) = self.customers.insert(names.value(row));
+            let fact = base.at_us.len() as u32;
             base.customers.push(customer);
             if base.last.len() <= customer as usize {
                 base.last.resize(customer as usize + 1, NONE);
@@ -216,21 +216,22 @@ impl History {
             let at_us = at.value(row);
             let known_us = if known.is_valid(row) { known.value(row) } else { at_us };
             base.at_us.push(at_us);
-            base.known_us.push(known_us);
+            later_us.push(known_us.wrapping_sub(at_us));
             base.ahead |= at_us > known_us;
         }
-        if matches!(plan.past, Past::Orders | Past::Lines) {
+        base.later_us.extend(later_us.into_iter());
+        if matches!(kept.past, Past::Orders | Past::Lines) {
             let orders = text(&rows, "order_id");
             for row in 0..rows.num_rows() {
                 let key = Placements::key(names.value(row), orders, row);
                 base.placed.push(self.placements.place(key));
             }
         }
-        if plan.past == Past::Lines {
+        if kept.past == Past::Lines {
             let skus = text(&rows, "sku");
             base.skus.extend((0..rows.num_rows()).map(|row| xxh3_64(skus.value(row).as_bytes())));
         }
-        for (column, stored) in base.columns.iter_mut().zip(&plan.stored) {
+        for (column, stored) in base.columns.iter_mut().zip(&kept.stored) {
             let values = stored.expr.evaluate(&rows)?.into_array(rows.num_rows())?;
             column.extend(&whole(&values, stored.hashed)?);
         }
@@ -248,7 +249,7 @@ impl History {
     }
 
     pub(crate) fn customer(&self, name: &str) -> Option<u32> {
-        self.customers.get(name).copied()
+        self.customers.get(name)
     }
 
     /// The tables of facts that are read.
@@ -260,45 +261,53 @@ impl History {
     pub fn first_known_us(&self) -> Vec<(&str, i64)> {
         let mut first_us = vec![i64::MAX; self.customers.len()];
         for base in &self.bases {
-            for (customer, known_us) in base.customers.iter().zip(&base.known_us) {
-                let first_us = &mut first_us[*customer as usize];
-                *first_us = (*first_us).min(*known_us);
+            for (row, customer) in base.customers_of_rows().enumerate() {
+                let first_us = &mut first_us[customer as usize];
+                *first_us = (*first_us).min(base.known_us(row));
             }
         }
-        let mut all: Vec<(&str, i64)> = self
-            .customers
-            .iter()
-            .map(|(name, customer)| (name.as_ref(), first_us[*customer as usize]))
-            .collect();
+        let mut all: Vec<(&str, i64)> = self.customers.iter().zip(first_us).collect();
         all.sort_unstable();
         all
     }
 }
 
 impl Base {
+    /// When a row was known.
+    fn known_us(&self, row: usize) -> i64 {
+        self.at_us[row].wrapping_add(self.later_us.get(row))
+    }
+
+    /// The customer of each row.
+    fn customers_of_rows(&self) -> impl Iterator<Item = u32> {
+        let of = |(customer, ends): (usize, &[u32])| {
+            std::iter::repeat_n(customer as u32, (ends[1] - ends[0]) as usize)
+        };
+        self.starts.windows(2).enumerate().flat_map(of).chain(self.customers.iter().copied())
+    }
+
     fn sort(&mut self, customers: usize, ahead: bool) {
-        let time = if ahead { &self.at_us } else { &self.known_us };
-        let mut order: Vec<u32> = (0..self.customers.len() as u32).collect();
-        order.sort_unstable_by_key(|&row| (self.customers[row as usize], time[row as usize], row));
-        reorder(&mut self.customers, &order);
+        let of_rows: Vec<u32> = self.customers_of_rows().collect();
+        (self.customers, self.last, self.before) = Default::default();
+        let time = |row: u32| if ahead { self.at_us[row as usize] } else { self.known_us(row as usize) };
+        let mut order: Vec<u32> = (0..of_rows.len() as u32).collect();
+        order.sort_unstable_by_key(|&row| (of_rows[row as usize], time(row), row));
+        self.sorted = of_rows.len();
+        self.starts.clear();
+        let mut place = 0;
+        for customer in 0..=customers as u32 {
+            while place < order.len() && of_rows[order[place] as usize] < customer {
+                place += 1;
+            }
+            self.starts.push(place as u32);
+        }
+        drop(of_rows);
         reorder(&mut self.at_us, &order);
-        reorder(&mut self.known_us, &order);
+        self.later_us.reorder(&order);
         reorder(&mut self.placed, &order);
         reorder(&mut self.skus, &order);
         for column in &mut self.columns {
-            reorder(&mut column.values, &order);
-            reorder(&mut column.valid, &order);
-        }
-        self.sorted = self.customers.len();
-        self.last.clear();
-        self.before.clear();
-        self.starts.clear();
-        let mut row = 0;
-        for customer in 0..=customers as u32 {
-            while row < self.sorted && self.customers[row] < customer {
-                row += 1;
-            }
-            self.starts.push(row as u32);
+            column.reorder(&order);
         }
     }
 
@@ -311,8 +320,8 @@ impl Base {
         };
         match side {
             Side::Past => {
-                let known = self.known_us[sorted.clone()].partition_point(|known_us| *known_us <= as_of_us);
-                let rows = sorted.start as u32..(sorted.start + known) as u32;
+                let known = partition_point(sorted.clone(), |row| self.known_us(row) <= as_of_us);
+                let rows = sorted.start as u32..known as u32;
                 if self.ahead {
                     out.extend(rows.filter(|row| self.at_us[*row as usize] <= as_of_us));
                 } else {
@@ -331,7 +340,7 @@ impl Base {
         while next != NONE {
             let row = next;
             next = self.before[row as usize - self.sorted];
-            let (at_us, known_us) = (self.at_us[row as usize], self.known_us[row as usize]);
+            let (at_us, known_us) = (self.at_us[row as usize], self.known_us(row as usize));
             let takes = match side {
                 Side::Past => known_us <= as_of_us && at_us <= as_of_us,
                 Side::Future { until_ms } => {
@@ -355,16 +364,35 @@ impl Placements {
 
     /// The place of an order; of no order, one that is never known.
     fn place(&mut self, key: Option<u128>) -> u32 {
-        const UNKNOWN: Placement = Placement { known_us: i64::MAX, at_us: i64::MAX, amount_minor: None };
-        let Self { by_order, all } = self;
-        if all.is_empty() {
-            all.push(UNKNOWN);
+        if self.orders.is_empty() {
+            self.add(0);
         }
         let Some(key) = key else { return 0 };
-        *by_order.entry(key).or_insert_with(|| {
-            all.push(UNKNOWN);
-            all.len() as u32 - 1
-        })
+        if let Some(place) = self.by_order.find(key as u64, |place| self.orders[*place as usize] == key) {
+            return *place;
+        }
+        let place = self.orders.len() as u32;
+        self.add(key);
+        let Self { by_order, orders, .. } = self;
+        *by_order.insert_unique(key as u64, place, |place| orders[*place as usize] as u64).get()
+    }
+
+    fn add(&mut self, key: u128) {
+        self.orders.push(key);
+        self.known_us.push(i64::MAX);
+        self.at_us.push(i64::MAX);
+        self.amounts_minor.push(0);
+        self.has_amount.push(false);
+    }
+
+    /// What is known of a place.
+    pub fn get(&self, place: u32) -> Placement {
+        let place = place as usize;
+        Placement {
+            known_us: self.known_us[place],
+            at_us: self.at_us[place],
+            amount_minor: self.has_amount[place].then(|| self.amounts_minor[place]),
+        }
     }
 
     fn learn(&mut self, rows: &RecordBatch, takes: impl Fn(&str) -> bool) {
@@ -385,22 +413,29 @@ impl Placements {
                 at_us: at.value(row),
                 amount_minor: amounts.is_valid(row).then(|| amounts.value(row)),
             };
-            let known = &mut self.all[place as usize];
-            *known = (*known).min(placement);
+            if placement < self.get(place) {
+                let place = place as usize;
+                self.known_us[place] = placement.known_us;
+                self.at_us[place] = placement.at_us;
+                self.amounts_minor[place] = placement.amount_minor.unwrap_or_default();
+                self.has_amount[place] = placement.amount_minor.is_some();
+            }
         }
     }
 }
 
-impl Column {
-    fn extend(&mut self, values: &Int64Array) {
-        if values.null_count() > 0 && self.valid.is_empty() {
-            self.valid.resize(self.values.len(), true);
+/// The first of these rows, which are in order, that it does not take, or the end.
+fn partition_point(rows: Range<usize>, takes: impl Fn(usize) -> bool) -> usize {
+    let (mut from, mut until) = (rows.start, rows.end);
+    while from < until {
+        let middle = from + (until - from) / 2;
+        if takes(middle) {
+            from = middle + 1;
+        } else {
+            until = middle;
         }
-        if !self.valid.is_empty() || values.null_count() > 0 {
-            self.valid.extend((0..values.len()).map(|row| values.is_valid(row)));
-        }
-        self.values.extend_from_slice(values.values());
     }
+    from
 }
 
 /// Values as [`Column`] keeps them.
@@ -416,12 +451,6 @@ fn whole(values: &ArrayRef, hashed: bool) -> Result<Int64Array, ArrowError> {
             Ok(bits.map(|value| value.map(|value| value.to_bits() as i64)).collect::<Int64Array>())
         }
         _ => Ok(cast(values, &DataType::Int64)?.as_primitive::<Int64Type>().clone()),
-    }
-}
-
-fn reorder<T: Copy>(values: &mut Vec<T>, order: &[u32]) {
-    if !values.is_empty() {
-        *values = order.iter().map(|row| values[*row as usize]).collect();
     }
 }
 

@@ -14,9 +14,11 @@
 //! SQL becomes), `history.rs` (facts by customer), `evaluate.rs`.
 
 mod aggregate;
+mod column;
 mod evaluate;
 mod functions;
 mod history;
+mod names;
 mod plan;
 mod population;
 mod sku;
@@ -27,6 +29,7 @@ mod view;
 
 pub use evaluate::FeatureError;
 pub use history::{History, Side};
+pub use names::Names;
 pub use plan::Definitions;
 pub use population::Population;
 pub use tables::{DERIVED, Past};

@@ -26,6 +26,7 @@ use crate::view::{Feature, View, ViewError};
 /// Definitions, checked and ready to be evaluated: feature views over `past`, or a label over `future`.
 #[derive(Debug)]
 pub struct Definitions {
+    pub(crate) kept: Vec<Kept>,
     pub(crate) plans: Vec<Plan>,
     pub(crate) combined: Vec<Combined>,
     /// What [`crate::History::evaluate`] gives.
@@ -34,16 +35,25 @@ pub struct Definitions {
     pub(crate) ahead: bool,
 }
 
+/// What is kept of a table's facts, for all views that read the same of them.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub past: Past,
+    /// Facts for which this is not true are left out when they come in.
+    pub condition: Option<Arc<dyn PhysicalExpr>>,
+    /// What is stored of each fact.
+    pub stored: Vec<Stored>,
+}
+
 /// A view over a table of facts.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub view: View,
-    pub past: Past,
-    /// Facts for which this is not true are left out when they come in.
-    pub keep: Option<Arc<dyn PhysicalExpr>>,
-    /// What is stored of each fact.
-    pub stored: Vec<Stored>,
-    /// What `exprs` are over: the derived columns, then `stored`.
+    /// Which of [`Definitions::kept`] it reads.
+    pub kept: usize,
+    /// Of each stored column of `pairs`, the place in what is kept.
+    pub columns: Vec<usize>,
+    /// What `exprs` are over: the derived columns, then stored ones.
     pub pairs: SchemaRef,
     /// Evaluated for each fact and row of the spine.
     pub exprs: Vec<Arc<dyn PhysicalExpr>>,
@@ -115,15 +125,17 @@ impl Definitions {
 
     fn plan(views: Vec<View>, ahead: bool) -> Result<Self, Vec<ViewError>> {
         let mut mistakes = Vec::new();
-        let mut all = Self { plans: Vec::new(), combined: Vec::new(), columns: Vec::new(), ahead };
+        let mut all =
+            Self { kept: Vec::new(), plans: Vec::new(), combined: Vec::new(), columns: Vec::new(), ahead };
         let (combined, views): (Vec<View>, Vec<View>) =
             views.into_iter().partition(|view| sql::line_of(&view.sql, "from features").is_some());
         for view in views {
             match Planner::new(&view, ahead, None).and_then(|planner| planner.plan()) {
-                Ok(plan) => {
+                Ok((mut plan, kept)) => {
                     if let Err(mistake) = all.add(&view, &plan.selected, &plan.aggregated) {
                         mistakes.push(mistake);
                     }
+                    (plan.kept, plan.columns) = all.keep(kept);
                     all.plans.push(plan);
                 }
                 Err((line, message)) => mistakes.push(view.wrong(line, message)),
@@ -159,19 +171,19 @@ impl Definitions {
 
     /// The tables of facts that are read.
     pub fn tables(&self) -> Vec<headsup_operators::facts::Table> {
-        let mut tables: Vec<_> = self.plans.iter().map(|plan| plan.past.source()).collect();
+        let mut tables: Vec<_> = self.kept.iter().map(|kept| kept.past.source()).collect();
         tables.sort_unstable();
         tables.dedup();
         tables
     }
 
-    /// Bytes that [`crate::History`] takes for a fact of a table; of an order with two lines.
+    /// Bytes that [`crate::History`] takes at most for a fact of a table; of an order with two lines.
     pub fn bytes_of(&self, table: headsup_operators::facts::Table) -> u64 {
-        let of = |plan: &Plan| {
-            let rows = if plan.past == Past::Lines { 2 } else { 1 };
-            rows * (24 + 8 * plan.stored.len() as u64)
+        let of = |kept: &Kept| {
+            let rows = if kept.past == Past::Lines { 2 } else { 1 };
+            rows * (24 + 8 * kept.stored.len() as u64)
         };
-        self.plans.iter().filter(|plan| plan.past.source() == table).map(of).sum()
+        self.kept.iter().filter(|kept| kept.past.source() == table).map(of).sum()
     }
 
     /// The schema of [`crate::History::evaluate`]'s rows.
@@ -179,6 +191,26 @@ impl Definitions {
         let fields =
             self.columns.iter().map(|(_, column, kind)| Field::new(&column.name, kind.clone(), true));
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+
+    /// Keeps what a view reads, beside what others do: the place in `kept`, and those of its columns.
+    fn keep(&mut self, of_view: Kept) -> (usize, Vec<usize>) {
+        let same = |kept: &Kept| (kept.past, &kept.condition) == (of_view.past, &of_view.condition);
+        let place = self.kept.iter().position(same).unwrap_or_else(|| {
+            let (past, condition) = (of_view.past, of_view.condition.clone());
+            self.kept.push(Kept { past, condition, stored: Vec::new() });
+            self.kept.len() - 1
+        });
+        let all = &mut self.kept[place].stored;
+        let mut column = |stored: Stored| {
+            let same = |known: &Stored| (&known.expr, known.hashed) == (&stored.expr, stored.hashed);
+            all.iter().position(same).unwrap_or_else(|| {
+                all.push(stored);
+                all.len() - 1
+            })
+        };
+        let columns = of_view.stored.into_iter().map(&mut column).collect();
+        (place, columns)
     }
 
     fn add(
@@ -310,7 +342,8 @@ impl<'v> Planner<'v> {
         }
     }
 
-    fn plan(&self) -> Result<Plan, Mistake> {
+    /// The plan, whose places in what is kept are still to be filled in, and what it keeps.
+    fn plan(&self) -> Result<(Plan, Kept), Mistake> {
         let form = "expected one SELECT … FROM … WHERE … GROUP BY customer_id, as_of";
         let LogicalPlan::Projection(top) = &self.plan else {
             return Err((None, form.to_owned()));
@@ -361,7 +394,7 @@ impl<'v> Planner<'v> {
         conditions: Vec<Expr>,
         grouping: &Grouping,
         selected: &[Expr],
-    ) -> Result<Plan, Mistake> {
+    ) -> Result<(Plan, Kept), Mistake> {
         let base = DFSchema::try_from(past.base_schema()).map_err(|error| self.explain(&error))?;
         let mut columns = Columns {
             planner: self,
@@ -374,7 +407,7 @@ impl<'v> Planner<'v> {
         // What is asked of facts alone is asked when they come in.
         let (facts, pairs): (Vec<Expr>, Vec<Expr>) =
             conditions.into_iter().flat_map(conjuncts).partition(|condition| columns.is_of_facts(condition));
-        let keep = match facts.into_iter().reduce(Expr::and) {
+        let condition = match facts.into_iter().reduce(Expr::and) {
             Some(condition) => Some(self.physical(&unqualified(condition)?, &base)?),
             None => None,
         };
@@ -444,20 +477,20 @@ impl<'v> Planner<'v> {
             });
         }
         let pairs = Arc::new(Schema::new(columns.fields));
-        let stored = columns.stored;
+        let kept = Kept { past, condition, stored: columns.stored };
         let over = DFSchema::try_from(pairs.clone()).map_err(|error| self.explain(&error))?;
         let exprs = exprs.iter().map(|expr| self.physical(expr, &over)).collect::<Result<_, _>>()?;
-        Ok(Plan {
+        let plan = Plan {
             view: self.view.clone(),
-            past,
-            keep,
-            stored,
+            kept: 0,
+            columns: Vec::new(),
             pairs,
             exprs,
             aggregates,
             aggregated: Arc::new(grouping.schema.as_arrow().clone()),
             selected: self.selected(selected, &grouping.schema)?,
-        })
+        };
+        Ok((plan, kept))
     }
 }
 

@@ -10,8 +10,7 @@ use arrow::array::{
 };
 use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
-use hashbrown::HashMap;
-use headsup_features::{Definitions, FeatureError, History, Side};
+use headsup_features::{Definitions, FeatureError, History, Names, Side};
 use headsup_models::reasons::Reasons;
 use headsup_operators::facts::Table;
 use headsup_operators::{Copied, Windows, WindowsError, is_time};
@@ -63,10 +62,11 @@ pub struct Scoring {
     tables: Vec<Table>,
     serving: Vec<Serving>,
     news: Arc<Mutex<Vec<News>>>,
+    customers: Names,
     /// Of each customer, when anything was known first, in µs.
-    customers: HashMap<Arc<str>, i64>,
+    first_us: Vec<i64>,
     /// Customers by the minute of the day in which it is their turn.
-    turns: Vec<Vec<Arc<str>>>,
+    turns: Vec<Vec<u32>>,
     /// Who is to be scored as of which time in µs, and why.
     due: BTreeMap<(i64, Arc<str>), String>,
     /// The last minute since the epoch whose sweep is done.
@@ -130,7 +130,8 @@ impl Scoring {
             reasons,
             serving: Vec::new(),
             news,
-            customers: HashMap::new(),
+            customers: Names::default(),
+            first_us: Vec::new(),
             turns: vec![Vec::new(); 24 * 60],
             due: BTreeMap::new(),
             swept: None,
@@ -179,16 +180,16 @@ impl Scoring {
         self.history.sort();
     }
 
-    fn know(&mut self, customer: &str, known_us: i64) -> Arc<str> {
-        if let Some((name, first_us)) = self.customers.get_key_value_mut(customer) {
+    fn know(&mut self, customer: &str, known_us: i64) {
+        let (number, is_new) = self.customers.insert(customer);
+        if is_new {
+            self.first_us.push(known_us);
+            let minute = (xxh3_64(customer.as_bytes()) % self.turns.len() as u64) as usize;
+            self.turns[minute].push(number);
+        } else {
+            let first_us = &mut self.first_us[number as usize];
             *first_us = known_us.min(*first_us);
-            return name.clone();
         }
-        let name: Arc<str> = customer.into();
-        self.customers.insert(name.clone(), known_us);
-        let minute = (xxh3_64(customer.as_bytes()) % self.turns.len() as u64) as usize;
-        self.turns[minute].push(name.clone());
-        name
     }
 
     /// Takes up what is new in the registry, as of `now_ms`.
@@ -242,8 +243,9 @@ impl Scoring {
             for minute in from..end {
                 let at_us = minute * MINUTE_MS * 1_000;
                 for customer in &self.turns[minute.rem_euclid(day) as usize] {
-                    if self.customers.get(customer).is_some_and(|first_us| *first_us <= at_us) {
-                        self.due.entry((at_us, customer.clone())).or_insert_with(|| SWEEP.to_owned());
+                    if self.first_us[*customer as usize] <= at_us {
+                        let customer = self.customers.name(*customer).into();
+                        self.due.entry((at_us, customer)).or_insert_with(|| SWEEP.to_owned());
                     }
                 }
             }
@@ -432,7 +434,7 @@ impl Windows for Scoring {
         let known = known.as_primitive::<TimestampMicrosecondType>();
         for (row, who) in customers.as_string_view().iter().zip(known).enumerate() {
             let (Some(customer), Some(known_us)) = who else { continue };
-            let customer = self.know(customer, known_us);
+            self.know(customer, known_us);
             let kind = kinds.filter(|kinds| kinds.is_valid(row)).map_or("", |kinds| kinds.value(row));
             let Some(trigger) = trigger(table, kind) else { continue };
             let wanted = self.serving.iter().any(|serving| {
@@ -440,7 +442,7 @@ impl Windows for Scoring {
                 models.into_iter().flatten().any(|model| model.wants(&trigger))
             });
             if wanted {
-                let why = self.due.entry((known_us, customer)).or_insert_with(|| trigger.clone());
+                let why = self.due.entry((known_us, customer.into())).or_insert_with(|| trigger.clone());
                 // Of several the same one, in whatever order they come.
                 if trigger < *why {
                     *why = trigger;
