@@ -304,7 +304,7 @@ const KEYS: &[Key] = &[
         default: "\"10s\"",
         doc: "Customers are scored at multiples of this, in event time, where the registry has a champion. A shorter one sends scores sooner and costs more.",
         set: |config, value| {
-            config.scoring_tick_ms = duration(value, 100)?;
+            config.scoring_tick_ms = duration(value, 10)?;
             Ok(())
         },
     },

@@ -4,7 +4,7 @@
 //! cargo run --release -p headsup-scoring --example throughput -- REGISTRY MODEL 1000000 20
 //! ```
 //! REGISTRY has a champion of MODEL; then so many customers, with so many facts each of the last four weeks, so that all are of the model's population. All of them are
-//! scored in one sweep, by [`Scoring`] as a run calls it.
+//! scored in one sweep, by [`Acting`] as a run calls it, with the standard policy.
 
 use std::error::Error;
 use std::fs;
@@ -20,7 +20,8 @@ use headsup_models::reasons::{Reasons, STANDARD};
 use headsup_models::registry::Registry;
 use headsup_operators::Windows;
 use headsup_operators::facts::Table;
-use headsup_scoring::{Model, Scoring, Switch, Timeline};
+use headsup_scoring::{Acting, Model, Scoring, Switch, Timeline};
+use headsup_tasks::policy::{Rules, STANDARD as POLICY};
 
 const DAY_MS: i64 = 86_400_000;
 /// 2026-03-02.
@@ -67,8 +68,9 @@ fn main() -> Result<(), Failed> {
     let mut scoring =
         Scoring::new(definitions.clone(), Reasons::read(STANDARD)?, 10_000, Arc::new(Mutex::default()));
     scoring.serve(model, serving, vec![Arc::new(champion)]);
+    let mut scoring = Acting::new(scoring, Arc::new(Rules::parse("models/policy.toml", POLICY)?));
 
-    let before = memory()?;
+    let before = memory("VmRSS")?;
     let began = Instant::now();
     for fact in 0..facts {
         let (table, kind) = FACTS[fact % FACTS.len()];
@@ -95,7 +97,9 @@ fn main() -> Result<(), Failed> {
     }
     let (took, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds()? - cpu);
     println!("{customers} customers with {facts} facts each, learnt in {:.1} s", learnt.as_secs_f64());
-    println!("memory: {:.0} MiB", (memory()? - before) as f64 / 1024.0);
+    let mib = |kib: i64| kib as f64 / 1024.0;
+    println!("memory: {:.0} MiB more than without them", mib(memory("VmRSS")? - before));
+    println!("the whole process at most: {:.0} MiB", mib(memory("VmHWM")?));
     println!(
         "{scored} scored in {took:.1} s, {:.0} a second; {:.0} a CPU second",
         scored as f64 / took,
@@ -138,11 +142,11 @@ fn batch(
     Ok(RecordBatch::try_new(schema.clone(), columns.collect())?)
 }
 
-/// Resident memory in KiB.
-fn memory() -> Result<i64, Failed> {
+/// Resident memory in KiB: `VmRSS` now, `VmHWM` at most so far.
+fn memory(which: &str) -> Result<i64, Failed> {
     let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
+    let line = status.lines().find_map(|line| line.strip_prefix(which)?.strip_prefix(':'));
+    Ok(line.ok_or("no such line in /proc")?.trim().trim_end_matches(" kB").parse()?)
 }
 
 /// User and system, of all threads; the clock of /proc has 100 ticks a second.

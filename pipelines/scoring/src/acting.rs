@@ -9,7 +9,7 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
-use hashbrown::HashMap;
+use headsup_features::Names;
 use headsup_operators::facts::Table;
 use headsup_operators::{Copied, Windows, WindowsError};
 use headsup_tasks::policy::{Queue, State};
@@ -27,9 +27,11 @@ use crate::scoring::Scoring;
 pub struct Acting {
     scoring: Scoring,
     policy: Policy,
-    customers: HashMap<Box<str>, Known>,
-    /// Of shops and channels, each kept once.
-    names: BTreeSet<Arc<str>>,
+    customers: Names,
+    /// Of each customer.
+    known: Vec<Known>,
+    /// Of shops and channels.
+    names: Names,
     /// What has come since the last tick.
     inputs: Vec<Input>,
     decisions: Vec<Decision>,
@@ -55,8 +57,9 @@ struct Known {
 struct Last {
     at_ms: i64,
     id: Box<str>,
-    shop: Arc<str>,
-    channel: Arc<str>,
+    /// By their numbers.
+    shop: u32,
+    channel: u32,
 }
 
 #[derive(Debug)]
@@ -72,7 +75,7 @@ const DAY_MS: i64 = 86_400_000;
 
 impl Known {
     /// An order was placed, in a shop by a channel, or is back. Orders of `longest_ms` matter.
-    fn take(&mut self, id: &str, at_ms: i64, placed: Option<(Arc<str>, Arc<str>)>, longest_ms: i64) {
+    fn take(&mut self, id: &str, at_ms: i64, placed: Option<(u32, u32)>, longest_ms: i64) {
         let is_back = placed.is_none();
         if let Some((shop, channel)) = placed
             && self.last.as_ref().is_none_or(|last| (last.at_ms, &*last.id) <= (at_ms, id))
@@ -83,6 +86,8 @@ impl Known {
             return;
         }
         if !self.orders.iter().any(|order| *order.id == *id) {
+            // Customers are many, and have few.
+            self.orders.reserve_exact(1);
             self.orders.push(Order { id: id.into(), at_ms, placed_ms: None, back: false });
         }
         for order in self.orders.iter_mut().filter(|order| *order.id == *id) {
@@ -190,8 +195,9 @@ impl Acting {
         Self {
             scoring,
             policy: Policy::new(rules),
-            customers: HashMap::new(),
-            names: BTreeSet::new(),
+            customers: Names::default(),
+            known: Vec::new(),
+            names: Names::default(),
             inputs: Vec::new(),
             decisions: Vec::new(),
             schema: Arc::new(
@@ -206,15 +212,10 @@ impl Acting {
     /// Facts without the columns of their table.
     pub fn learn(&mut self, table: Table, facts: &RecordBatch) -> Result<(), WindowsError> {
         self.scoring.learn(table, facts)?;
-        if table == Table::Orders {
-            self.orders(facts)?;
+        if table != Table::Orders {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// After all has been learned: makes evaluating faster.
-    pub fn learned(&mut self) {
-        self.scoring.learned();
+        self.orders(facts)?;
         let mut inputs = std::mem::take(&mut self.inputs);
         inputs.sort_unstable();
         for Input { at_ms, what } in inputs {
@@ -226,22 +227,25 @@ impl Acting {
                 _ => {}
             }
         }
+        Ok(())
+    }
+
+    /// After all has been learned: makes evaluating faster.
+    pub fn learned(&mut self) {
+        self.scoring.learned();
     }
 
     /// An order was placed, in a shop by a channel, or is back.
     fn order(&mut self, customer: &str, order: &str, at_ms: i64, placed: Option<(&str, &str)>) {
         let rules = self.policy.rules();
         let longest = rules.campaigns.iter().map(|campaign| campaign.orders_within_ms).max().unwrap_or(0);
-        let mut name = |text: &str| {
-            let known = self.names.get(text).cloned();
-            known.unwrap_or_else(|| {
-                let name: Arc<str> = text.into();
-                self.names.insert(name.clone());
-                name
-            })
-        };
-        let placed = placed.map(|(shop, channel)| (name(shop), name(channel)));
-        self.customers.entry(customer.into()).or_default().take(order, at_ms, placed, longest);
+        let placed =
+            placed.map(|(shop, channel)| (self.names.insert(shop).0, self.names.insert(channel).0));
+        let (customer, is_new) = self.customers.insert(customer);
+        if is_new {
+            self.known.push(Known::default());
+        }
+        self.known[customer as usize].take(order, at_ms, placed, longest);
     }
 
     fn orders(&mut self, facts: &RecordBatch) -> Result<(), WindowsError> {
@@ -346,7 +350,7 @@ impl Acting {
         let at_ms = scores.column(1).as_primitive::<TimestampMicrosecondType>().value(row).div_euclid(1_000);
         let percentile = scores.column(8).as_primitive::<Float64Type>();
         let within_ms = rules.orders_within_ms(model);
-        let known = self.customers.get(customer);
+        let known = self.customers.get(customer).map(|number| &self.known[number as usize]);
         let mut orders: Vec<String> = known
             .iter()
             .flat_map(|known| &known.orders)
@@ -360,6 +364,7 @@ impl Acting {
             .collect();
         orders.sort_unstable();
         let last = known.and_then(|known| known.last.as_ref());
+        let name = |of: fn(&Last) -> u32| last.map(|last| self.names.name(of(last)).to_owned());
         Ok(Some(Score {
             customer_id: customer.to_owned(),
             model: model.to_owned(),
@@ -369,8 +374,8 @@ impl Acting {
             lead_ms: self.scoring.lead_ms(model, version),
             order_ids: orders,
             reasons: reasons(text(9))?,
-            shop: last.map(|last| last.shop.to_string()).unwrap_or_default(),
-            channel: last.map(|last| last.channel.to_string()).unwrap_or_default(),
+            shop: name(|last| last.shop).unwrap_or_default(),
+            channel: name(|last| last.channel).unwrap_or_default(),
             at_ms,
         }))
     }
