@@ -27,8 +27,9 @@ const DISORDER_MS: f64 = 2_000.0;
 const PRODUCERS: u64 = 4;
 /// Between two posts of a producer; they take turns.
 const PIECE: Duration = Duration::from_millis(20);
-/// Of the first seconds nothing is counted.
+/// Of the first seconds nothing is counted, nor of the last: after them no events let time pass.
 const WARM_S: f64 = 5.0;
+const LAST_S: f64 = 3.0;
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 /// Events of a conversation.
 const STEPS: u64 = 10;
@@ -46,7 +47,9 @@ impl Drop for Running {
 fn main() -> Result<(), Failed> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [binary, registry, model, rest @ ..] = args.as_slice() else {
-        return Err("give HEADSUP REGISTRY MODEL [seconds] [events/s] [risks/s] [scoring.tick] [options]".into());
+        return Err(
+            "give HEADSUP REGISTRY MODEL [seconds] [events/s] [risks/s] [scoring.tick] [options]".into()
+        );
     };
     let number = |place: usize, default: u64| rest.get(place).map_or(Ok(default), |text| text.parse());
     let (seconds, rate, risks) = (number(0, 60)?, number(1, 2_000)?, number(2, 20)?);
@@ -94,17 +97,27 @@ fn main() -> Result<(), Failed> {
     let received = received.lock().unwrap_or_else(PoisonError::into_inner);
     let late = received.iter().filter_map(|(number, at_ms)| {
         let due_s = *number as f64 / rate as f64;
-        (due_s > WARM_S).then(|| at_ms - start_ms - due_s * 1e3 - DISORDER_MS)
+        (WARM_S..seconds as f64 - LAST_S)
+            .contains(&due_s)
+            .then(|| at_ms - start_ms - due_s * 1e3 - DISORDER_MS)
     });
     let late: Vec<f64> = late.collect();
-    println!("{rate} events/s, {risks} risks/s, scoring.tick {tick}: the run took {busy:.2} CPUs, {lag} records behind");
+    println!(
+        "{rate} events/s, {risks} risks/s, scoring.tick {tick}: the run took {busy:.2} CPUs, {lag} records behind"
+    );
     show("event to task at the webhook", late);
     std::fs::remove_dir_all(&folder)?;
     Ok(())
 }
 
 /// Writes what the run is configured by; the tokens of the producers.
-fn prepare(binary: &str, folder: &Path, model: &str, tick: &str, webhook: &str) -> Result<Vec<String>, Failed> {
+fn prepare(
+    binary: &str,
+    folder: &Path,
+    model: &str,
+    tick: &str,
+    webhook: &str,
+) -> Result<Vec<String>, Failed> {
     let policy = format!(
         "accepted_for = \"4h\"\n[[channel]]\nname = \"web\"\n[[campaign]]\nname = \"all\"\ntitle = \"All | 全部\"\nmodel = \"{model}\"\nthreshold = 0.0\nchannels = [\"web\"]\ncooldown = \"1d\"\nexpires_after = \"1d\"\ncontrol_share = 0.01\n"
     );
@@ -119,7 +132,8 @@ fn prepare(binary: &str, folder: &Path, model: &str, tick: &str, webhook: &str) 
     std::fs::write(folder.join("config.toml"), config)?;
     let (mut tokens, mut entries) = (Vec::new(), String::new());
     for place in 0..PRODUCERS {
-        let output = Command::new(binary).args(["token", &format!("p{place}"), "--scopes", "ingest"]).output()?;
+        let output =
+            Command::new(binary).args(["token", &format!("p{place}"), "--scopes", "ingest"]).output()?;
         let text = String::from_utf8(output.stdout)?;
         let (token, entry) = text.split_once("\n\n").ok_or("no token")?;
         tokens.push(token.to_owned());

@@ -54,6 +54,12 @@ pub trait EventLog: Send + Sync {
     /// [`LogError::UnknownTopic`], [`LogError::UnknownPartition`].
     fn reader(&self, topic: &str, partition: u32, from_offset: u64) -> Result<Box<dyn Reader>, LogError>;
 
+    /// After which time it is worth looking again whether there are new records, for who waits for several partitions at
+    /// once.
+    fn look_again(&self) -> Duration {
+        Duration::from_millis(20)
+    }
+
     /// What the log has counted since the start, by name, for the metrics: of a cluster `gaps`
     /// and `reconnects`.
     fn counters(&self) -> Vec<(&'static str, u64)> {

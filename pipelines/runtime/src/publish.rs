@@ -160,7 +160,9 @@ impl Publisher {
     /// The log takes nothing.
     pub fn flush(&mut self) -> Result<(), LogError> {
         self.bytes = 0;
-        let waiting = std::mem::take(&mut self.waiting);
+        let mut waiting = std::mem::take(&mut self.waiting);
+        // One append for each topic, and somebody waits for tasks.
+        waiting.sort_by_key(|record| (record.topic != TASKS, record.topic, record.partition));
         for run in waiting.chunk_by(|a, b| (a.topic, a.partition) == (b.topic, b.partition)) {
             let records: Vec<_> = run
                 .iter()

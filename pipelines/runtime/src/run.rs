@@ -518,9 +518,10 @@ fn drive(
             }
             Read::Batches(batches, position, behind) => {
                 source.position = position;
-                source.caught_up = false;
                 source.quiet_since = Instant::now();
                 source.behind = source.behind.map(|_| behind);
+                // Else those in which events come all the time would keep others from being read.
+                source.caught_up = !job.until_end && source.behind == Some(0);
                 for batch in batches {
                     let quarantined = core.push(place, batch)?;
                     if !quarantined.is_empty()

@@ -239,8 +239,7 @@ impl Acting {
     fn order(&mut self, customer: &str, order: &str, at_ms: i64, placed: Option<(&str, &str)>) {
         let rules = self.policy.rules();
         let longest = rules.campaigns.iter().map(|campaign| campaign.orders_within_ms).max().unwrap_or(0);
-        let placed =
-            placed.map(|(shop, channel)| (self.names.insert(shop).0, self.names.insert(channel).0));
+        let placed = placed.map(|(shop, channel)| (self.names.insert(shop).0, self.names.insert(channel).0));
         let (customer, is_new) = self.customers.insert(customer);
         if is_new {
             self.known.push(Known::default());

@@ -1,8 +1,8 @@
 //! The thread that sends a topic's events to an endpoint.
 //!
 //! `DATA/webhooks/ENDPOINT/positions.json` says how far it has got; it is saved at least every
-//! second, every 256 events and when nothing is left to send. What was sent and not saved before a
-//! kill is sent again.
+//! second, every 256 events and when there has been nothing to send for a fifth of a second. What was
+//! sent and not saved before a kill is sent again.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -29,7 +29,8 @@ const WAITING_MAX: usize = 1_024;
 const AHEAD_MAX: u64 = 10_000;
 const SAVE_EVENTS: u64 = 256;
 const SAVE_MS: i64 = 1_000;
-const LOOK: Duration = Duration::from_millis(20);
+/// After so long without anything to send.
+const SAVE_IDLE_MS: i64 = 200;
 const LOOK_RESEND_MS: i64 = 500;
 
 /// A running delivery; it ends when this is dropped.
@@ -201,7 +202,10 @@ struct Worker {
     again: Vec<String>,
     changes: u64,
     saved_at: i64,
+    sent_at: i64,
     looked_at: i64,
+    /// How often the log is looked at.
+    look: Duration,
     shared: Arc<Shared>,
     _lock: Box<dyn Any + Send + Sync>,
 }
@@ -248,6 +252,8 @@ impl Worker {
             again: Vec::new(),
             changes: 0,
             saved_at: now_ms(),
+            sent_at: i64::MIN,
+            look: log.look_again(),
             looked_at: i64::MIN,
             shared,
             _lock: lock,
@@ -285,16 +291,21 @@ impl Worker {
         let step = self.queue.step(now_ms());
         if let Step::Send(key) = step {
             self.attempt(agent, key);
+            self.sent_at = now_ms();
         }
+        // Who waits for the next event does not wait for the disk as well.
         let is_late = now.saturating_sub(self.saved_at) >= SAVE_MS || self.changes >= SAVE_EVENTS;
-        if self.changes > 0 && (is_late || !matches!(step, Step::Send(_))) {
+        let is_idle = now.saturating_sub(self.sent_at) >= SAVE_IDLE_MS;
+        if self.changes > 0 && (is_late || is_idle) {
             self.save()?;
         }
         self.tell()?;
         Ok(match step {
             Step::Send(_) => Duration::ZERO,
-            Step::Wait(until) => LOOK.min(Duration::from_millis((until - now_ms()).max(1).unsigned_abs())),
-            Step::Idle | Step::Gone => LOOK,
+            Step::Wait(until) => {
+                self.look.min(Duration::from_millis((until - now_ms()).max(1).unsigned_abs()))
+            }
+            Step::Idle | Step::Gone => self.look,
         })
     }
 
