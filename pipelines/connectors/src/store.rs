@@ -41,6 +41,20 @@ pub struct Store {
     rows: BTreeMap<String, u64>,
 }
 
+/// Files that are to be completed.
+#[derive(Debug)]
+pub struct Sealed(Vec<Part>);
+
+impl Sealed {
+    /// Completes them, so that readers see their rows.
+    ///
+    /// # Errors
+    /// Disk full, or no permission.
+    pub fn complete(self) -> Result<(), StoreError> {
+        self.0.into_iter().try_for_each(Part::close)
+    }
+}
+
 /// Files being written at the same time; with more, the one that has waited longest is closed. The tables of a run are
 /// of the day and the one before, and what matures late (resolutions, inquiries) of a week.
 const OPEN_MAX: usize = 96;
@@ -262,10 +276,12 @@ impl Store {
     /// # Errors
     /// Disk full, or no permission.
     pub fn flush(&mut self) -> Result<(), StoreError> {
-        for part in std::mem::take(&mut self.open).into_values() {
-            part.close()?;
-        }
-        Ok(())
+        self.seal().complete()
+    }
+
+    /// The files being written, which somebody else completes; later rows are in others.
+    pub fn seal(&mut self) -> Sealed {
+        Sealed(std::mem::take(&mut self.open).into_values().collect())
     }
 
     /// Rows written so far, by table.

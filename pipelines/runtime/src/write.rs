@@ -1,4 +1,7 @@
 //! Writing: tables, topics, the board, checkpoints.
+//!
+//! Files and checkpoints are completed by a thread of their own, since the disk takes its time and nobody who waits for
+//! a task is to wait for that.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +11,7 @@ use arrow::array::{
     ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::error::ArrowError;
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::{Receiver, RecvError, TryRecvError, bounded, never, select};
 use headsup_connectors::{Checkpoints, Claim, Store, StoreError};
 use headsup_events::Quarantined;
 use headsup_kpi::Kpi;
@@ -39,6 +42,17 @@ pub enum Write {
 /// loads.
 const SINK_MAX: Duration = Duration::from_secs(60);
 
+/// A checkpoint that has been written, if there was one.
+type Completed = Result<Option<Complete>, RunError>;
+
+struct Complete {
+    next_file: u64,
+    bytes: u64,
+}
+
+/// What is being completed, and the time it took.
+struct Completing(Receiver<(Completed, Duration)>);
+
 pub(crate) type Written = Result<(Vec<(String, u64)>, Duration), RunError>;
 
 /// What writes.
@@ -60,14 +74,17 @@ impl Writer {
     /// Writes what comes until nobody sends any more: rows written, by table, and the time it
     /// took.
     pub(crate) fn run(mut self, receiver: &Receiver<Write>) -> Written {
-        let result = self.receive(receiver);
+        let mut completing = None;
+        let result = self.receive(receiver, &mut completing);
         if let Err(error) = &result {
+            // When this returns, nothing is being written any more.
+            let _ = completing.map(|Completing(done)| done.recv());
             self.board.update(|state| state.failure = Some(error.to_string()));
         }
         result
     }
 
-    fn receive(&mut self, receiver: &Receiver<Write>) -> Written {
+    fn receive(&mut self, receiver: &Receiver<Write>, completing: &mut Option<Completing>) -> Written {
         let mut writing = Duration::ZERO;
         loop {
             let message = match receiver.try_recv() {
@@ -76,14 +93,41 @@ impl Writer {
                 Err(TryRecvError::Empty) => {
                     // Nothing else to do: nobody waits longer than need be.
                     self.publish()?;
-                    let Ok(message) = receiver.recv() else { break };
-                    message
+                    let nothing = never();
+                    let done = completing.as_ref().map_or(&nothing, |completing| &completing.0);
+                    select! {
+                        recv(receiver) -> message => match message {
+                            Ok(message) => message,
+                            Err(_) => break,
+                        },
+                        recv(done) -> completed => {
+                            *completing = None;
+                            writing += self.completed(completed)?;
+                            continue;
+                        }
+                    }
                 }
             };
             let started = Instant::now();
-            self.take(message)?;
+            match message {
+                Write::Flush(snapshot) => {
+                    writing += self.wait(completing)?;
+                    let complete = self.begin_flush(snapshot)?;
+                    let (sender, done) = bounded(1);
+                    let work = move || {
+                        let started = Instant::now();
+                        let completed = complete();
+                        let _ = sender.send((completed, started.elapsed()));
+                    };
+                    let thread = std::thread::Builder::new().name("complete".to_owned()).spawn(work);
+                    thread.map_err(|_| RunError::Thread("complete"))?;
+                    *completing = Some(Completing(done));
+                }
+                other => self.take(other)?,
+            }
             writing += started.elapsed();
         }
+        writing += self.wait(completing)?;
         let started = Instant::now();
         self.flush(None)?;
         writing += started.elapsed();
@@ -95,6 +139,36 @@ impl Writer {
             sink.finish(SINK_MAX)?;
         }
         Ok((self.store.rows().clone().into_iter().collect(), writing))
+    }
+
+    /// Waits until what is being completed is, and says how long that took.
+    fn wait(&mut self, completing: &mut Option<Completing>) -> Result<Duration, RunError> {
+        match completing.take() {
+            Some(Completing(done)) => self.completed(done.recv()),
+            None => Ok(Duration::ZERO),
+        }
+    }
+
+    fn completed(
+        &mut self,
+        completed: Result<(Completed, Duration), RecvError>,
+    ) -> Result<Duration, RunError> {
+        let (completed, took) = completed.map_err(|_| RunError::Thread("complete"))?;
+        self.show(completed?)?;
+        Ok(took)
+    }
+
+    /// Tells of a checkpoint that is on disk.
+    fn show(&self, complete: Option<Complete>) -> Result<(), RunError> {
+        let Some(Complete { next_file, bytes }) = complete else { return Ok(()) };
+        if let Some(sink) = &self.sink {
+            sink.completed(next_file)?;
+        }
+        self.board.update(|state| {
+            state.checkpoints += 1;
+            state.checkpoint_bytes = bytes;
+        });
+        Ok(())
     }
 
     /// Writes one thing.
@@ -128,34 +202,42 @@ impl Writer {
     }
 
     pub(crate) fn flush(&mut self, snapshot: Option<Snapshot>) -> Result<(), RunError> {
+        let complete = self.begin_flush(snapshot)?;
+        self.show(complete()?)
+    }
+
+    /// Publishes, and says what else is to be done: to complete the tables' files, and then to write the checkpoint, if
+    /// there is one.
+    fn begin_flush(
+        &mut self,
+        snapshot: Option<Snapshot>,
+    ) -> Result<impl FnOnce() -> Completed + Send + 'static, RunError> {
         self.publish()?;
-        self.store.flush()?;
-        let Some(snapshot) = snapshot else {
-            return Ok(());
-        };
+        let sealed = self.store.seal();
+        let next_file = self.store.next();
         let outputs = self.publisher.as_ref().map(Publisher::positions).transpose()?;
-        let checkpoint = Checkpoint {
-            definitions: self.definitions.clone(),
-            snapshot: snapshot.pack().map_err(|error| RunError::State("pack", error))?,
-            next_file: self.store.next(),
-            rows: self.store.rows().clone(),
-            quarantined: self.quarantined.clone(),
-            generation: self.claim.generation(),
-            outputs,
-            format: FORMAT,
-        };
-        let contents =
-            postcard::to_stdvec(&checkpoint).map_err(|error| RunError::State("pack", error.into()))?;
-        self.claim.check()?;
-        self.checkpoints.write(FORMAT, &contents)?;
-        if let Some(sink) = &self.sink {
-            sink.completed(self.store.next())?;
-        }
-        self.board.update(|state| {
-            state.checkpoints += 1;
-            state.checkpoint_bytes = contents.len() as u64;
-        });
-        Ok(())
+        let (definitions, quarantined) = (self.definitions.clone(), self.quarantined.clone());
+        let rows = self.store.rows().clone();
+        let (claim, checkpoints) = (self.claim.clone(), self.checkpoints.clone());
+        Ok(move || {
+            sealed.complete()?;
+            let Some(snapshot) = snapshot else { return Ok(None) };
+            let checkpoint = Checkpoint {
+                definitions,
+                snapshot: snapshot.pack().map_err(|error| RunError::State("pack", error))?,
+                next_file,
+                rows,
+                quarantined,
+                generation: claim.generation(),
+                outputs,
+                format: FORMAT,
+            };
+            let contents =
+                postcard::to_stdvec(&checkpoint).map_err(|error| RunError::State("pack", error.into()))?;
+            claim.check()?;
+            checkpoints.write(FORMAT, &contents)?;
+            Ok(Some(Complete { next_file, bytes: contents.len() as u64 }))
+        })
     }
 
     fn produced(&mut self, produced: Produced) -> Result<(), RunError> {
