@@ -114,7 +114,14 @@ fn serve_by(
         ),
     };
     let failed = |error: std::io::Error| {
-        Failure::new(format!("cannot serve the page at {listen}: {error}; set http.listen"))
+        let taken = if error.kind() == std::io::ErrorKind::AddrInUse {
+            "stop the headsup that runs there, or "
+        } else {
+            ""
+        };
+        Failure::new(format!(
+            "cannot serve the page at {listen}: {error}; {taken}set http.listen in --config"
+        ))
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let listener = runtime.block_on(TcpListener::bind(listen)).map_err(failed)?;

@@ -13,12 +13,15 @@ mod truth;
 mod weeks;
 mod world;
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use headsup_alerts::Rules;
 use headsup_connectors::EventLog;
+use headsup_kpi::Kpi;
 use headsup_runtime::{Board, Input, Job};
 use headsup_sources::simulate::{self, Incident, IncidentKind, Simulator};
 
@@ -51,6 +54,10 @@ pub struct DemoArgs {
     /// Weeks that proactive service has after the day; 0 is only the day, without models
     #[arg(long, default_value_t = if cfg!(feature = "train") { 2 } else { 0 }, value_parser = clap::value_parser!(u32).range(0..=52))]
     weeks: u32,
+    /// Compute the KPIs in this folder instead of those built in (copy sql/kpis and change it); with its alerts.toml, if it
+    /// is there
+    #[arg(long, value_name = "DIR")]
+    kpis: Option<PathBuf>,
     /// Stop after so many seconds of the clock
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<u64>,
@@ -111,6 +118,10 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
             "--weeks: this headsup was built without models; build it with --features train".to_owned(),
         ));
     }
+    if let Some(folder) = &args.kpis {
+        // A mistake in them leaves the last demo's data alone.
+        kpis::load(Some(folder), &args.place.config()?.kpis)?;
+    }
     // The log is made anew: a demo shows the same shop each time.
     let folder = args.place.data.join("demo");
     match std::fs::remove_dir_all(&folder) {
@@ -146,12 +157,14 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
     config.store_flush_ms = FLUSH_MS;
     config.scoring_tick_ms = SCORING_TICK_MS;
     config.kpis.from_ms = config.kpis.from_ms.or((before > 0).then_some(day_ms));
-    let kpis = kpis::load(None, &config.kpis)?;
+    let kpis = kpis::load(args.kpis.as_deref(), &config.kpis)?;
+    let alerts = alerts(args.kpis.as_deref(), &kpis)?;
     // The configuration names a log of its own, which a demo does not fill.
     config.log_url.clear();
     let log = Place { data: place.data.clone(), config: None }.log()?;
     make_topics(log.as_ref(), config.log_partitions)?;
 
+    let asked = kpis.iter().find(|kpi| kpi.name == "aht").unwrap_or(&kpis[0]).name.clone();
     let board = Arc::new(Board::new(&kpis, config.metrics_series_max));
     let stop = stop_on_signal()?;
     let calendar = config.kpis.calendar.clone();
@@ -163,7 +176,7 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let job = Job {
         role: headsup_runtime::Role::All,
         config,
-        alerts: rules::parse("jobs/src/demo/alerts.toml", ALERTS, &kpis)?,
+        alerts,
         kpis,
         data: place.data.clone(),
         from_start: true,
@@ -210,11 +223,28 @@ pub fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let played = player.join().map_err(|_| Failure::new("the simulator has stopped unexpectedly"))?;
     let report = report.map_err(Failure::from_error)?;
     summary(&report, false);
+    let folder = args.kpis.as_ref().map(|folder| format!(" --kpis {}", folder.display())).unwrap_or_default();
     eprintln!(
-        "ask on: headsup sql --data {} \"SELECT * FROM kpi.aht WHERE grouped_by = '' ORDER BY window_end DESC LIMIT 5\"",
-        place.data.display()
+        "ask on: headsup sql --data {}{folder} \"SELECT * FROM kpi.{} WHERE grouped_by = '' ORDER BY window_end DESC LIMIT 5\"",
+        place.data.display(),
+        asked
     );
     played
+}
+
+/// The rules beside the KPIs of `folder`; else the demo's, if these KPIs have what they watch.
+fn alerts(folder: Option<&Path>, kpis: &[Arc<Kpi>]) -> Result<Rules, Failure> {
+    let beside = rules::load(None, folder, kpis)?;
+    if folder.is_some() && !beside.rules.is_empty() {
+        return Ok(beside);
+    }
+    match rules::parse("jobs/src/demo/alerts.toml", ALERTS, kpis) {
+        Err(unfit) if folder.is_some() => {
+            eprintln!("no alerts: the demo's do not fit these KPIs ({})", unfit.message);
+            Ok(beside)
+        }
+        alerts => alerts,
+    }
 }
 
 impl Demo {

@@ -2,7 +2,7 @@ import { count, percent } from "./format";
 import { useAsked } from "./hooks";
 import { live } from "./live";
 import { Badge, Forget, Table, Trouble, type ViewProps } from "./parts";
-import { named, title, word } from "./words";
+import { column, named, title, word } from "./words";
 
 interface Counted {
   campaign: string;
@@ -74,7 +74,7 @@ export function Campaigns({ route, lang }: ViewProps) {
                 <h3>{word(lang, "assigned")}</h3>
                 <Table
                   caption={word(lang, "assigned")}
-                  columns={[word(lang, "arm"), word(lang, "count"), word(lang, "customer")]}
+                  columns={[word(lang, "arm"), word(lang, "count"), column(lang, "customers")]}
                   numbers={[1, 2]}
                   rows={arms.map((row) => [named(lang, row.arm ?? ""), count(row.n), count(row.customers)])}
                   empty={word(lang, "nothing")}
@@ -117,7 +117,7 @@ function LiftOf({ name, lang }: ViewProps & { name: string }) {
           </p>
           <Table
             caption={w("lift")}
-            columns={[w("arm"), w("customer"), w("outcomeRate"), w("interval")]}
+            columns={[w("arm"), column(lang, "customers"), w("outcomeRate"), w("interval")]}
             numbers={[1, 2, 3]}
             rows={[
               ...([["treated", lift.treated], ["control", lift.control]] as const).map(([arm, of]) => [

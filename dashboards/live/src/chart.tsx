@@ -188,12 +188,16 @@ function drawMarks(u: uPlot, { marks }: Shown, bad: string): void {
   ctx.beginPath();
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
-  for (const mark of marks) {
+  // Alerts at the same time are one band, no darker.
+  let shown = -Infinity;
+  ctx.fillStyle = bad;
+  for (const mark of [...marks].sort((a, b) => a.from - b.from)) {
     const left = u.valToPos(mark.from / 1000, "x", true);
-    const right = mark.to === null ? bbox.left + bbox.width : u.valToPos(mark.to / 1000, "x", true);
-    ctx.fillStyle = bad;
+    const right = Math.max(left + 1, mark.to === null ? bbox.left + bbox.width : u.valToPos(mark.to / 1000, "x", true));
+    const begin = Math.max(left, shown);
+    shown = Math.max(shown, right);
     ctx.globalAlpha = 0.12;
-    ctx.fillRect(left, bbox.top, Math.max(right - left, 1), bbox.height);
+    if (right > begin) ctx.fillRect(begin, bbox.top, right - begin, bbox.height);
     ctx.globalAlpha = 0.9;
     ctx.fillRect(left, bbox.top, 2 * devicePixelRatio, bbox.height);
   }

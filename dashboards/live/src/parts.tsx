@@ -26,7 +26,7 @@ export function Table({ caption, columns, rows, empty, numbers = [] }: {
   const kind = (place: number) => (numbers.includes(place) ? "number" : undefined);
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label={caption}>
-      <table>
+      <table class={columns.length > 2 ? "long" : undefined}>
         <caption class="hidden">{caption}</caption>
         <thead>
           <tr>

@@ -333,8 +333,18 @@ fn get(address: &str, path: &str) -> String {
 fn the_demo_shows_kpis_and_stops() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("c.toml"), "[http]\nlisten = \"127.0.0.1:0\"\n").expect("written");
+    // A copy of the KPIs, of which one is changed.
+    std::fs::create_dir(folder.path().join("my-kpis")).expect("made");
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sql/kpis");
+    for file in std::fs::read_dir(built_in).expect("readable") {
+        let file = file.expect("readable");
+        let sql = std::fs::read_to_string(file.path()).expect("readable");
+        let sql = sql.replace("quantile(handle_ms, 0.9) AS p90_ms", "quantile(handle_ms, 0.8) AS p80_ms");
+        std::fs::write(folder.path().join("my-kpis").join(file.file_name()), sql).expect("written");
+    }
     let mut child = Command::new(env!("CARGO_BIN_EXE_headsup"))
         .args(["demo", "--config", "c.toml", "--weeks", "0", "--speed", "240", "--seconds", "60"])
+        .args(["--kpis", "my-kpis"])
         .current_dir(folder.path())
         .stderr(Stdio::piped())
         .spawn()
@@ -364,7 +374,9 @@ fn the_demo_shows_kpis_and_stops() {
     assert!(!metrics.contains("cust-"), "a customer in the metrics");
     assert!(get(&address, "/").contains("<title>headsup</title>"));
     assert!(get(&address, "/readyz").contains("ready"));
-    assert!(get(&address, "/live").contains("\"aht_ms\""));
+    let live = get(&address, "/live");
+    assert!(live.contains("\"aht_ms\"") && live.contains("\"p80_ms\""), "{live}");
+    assert!(live.contains("aht_high"), "the demo's own rules: {live}");
     child.kill().expect("killed");
     child.wait().expect("ended");
 }

@@ -731,6 +731,11 @@ impl Parser<'_> {
         if !call.params.order_by.is_empty() {
             return Err((line, format!("{name}(… ORDER BY …) is not supported")));
         }
+        if name == "quantile"
+            && !matches!(call.params.args.get(1), Some(Expr::Literal(ScalarValue::Float64(Some(q)), _)) if (0.0..=1.0).contains(q))
+        {
+            return Err((line, "quantile(x, q) takes a number from 0 to 1 as q, such as 0.9".to_owned()));
+        }
         if name == "sum" {
             let data_type = call.params.args[0]
                 .to_field(input)

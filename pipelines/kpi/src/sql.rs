@@ -31,7 +31,13 @@ pub fn explain(error: &DataFusionError, sql: &str, tables: &[&str]) -> (Option<u
             let text = text.trim_start_matches("sql parser error: ");
             let line =
                 text.rsplit("Line: ").next().and_then(|rest| rest.split(',').next()?.trim().parse().ok());
-            (line, text.split(" at Line:").next().unwrap_or(text).to_owned())
+            let text = text.split(" at Line:").next().unwrap_or(text);
+            let hint = if text.starts_with("Expected: end of statement") {
+                "; is a comma missing before it?"
+            } else {
+                ""
+            };
+            (line, format!("{text}{hint}"))
         }
         DataFusionError::Plan(text) => {
             let text = text.lines().next().unwrap_or_default();

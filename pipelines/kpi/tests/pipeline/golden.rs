@@ -395,6 +395,21 @@ fn modes_are_parameters_with_names() {
 }
 
 #[test]
+fn what_is_often_mistaken() {
+    let sql = "-- title: A\nSELECT tumble(ended_at, INTERVAL '1 minute') AS period, count(*) AS n,\n  quantile(handle_ms, 0.9) AS p90\nFROM contacts GROUP BY period\n";
+    let refused = |from: &str, to: &str| {
+        Kpi::parse("k.sql", "k", &sql.replace(from, to)).expect_err("refused").to_string()
+    };
+    assert!(Kpi::parse("k.sql", "k", sql).is_ok());
+    let range = "k.sql: line 3: quantile(x, q) takes a number from 0 to 1 as q, such as 0.9";
+    assert_eq!([refused("0.9)", "90)"), refused("0.9)", "-0.5)"), refused("0.9)", "hold_ms)")], [range; 3]);
+    assert_eq!(
+        refused("AS n,", "AS n"),
+        "k.sql: line 3: Expected: end of statement, found: quantile; is a comma missing before it?"
+    );
+}
+
+#[test]
 fn business_hours_and_calendar_time() {
     let mut calendar = Calendar::default();
     calendar.shops.insert("s".to_owned(), Schedule::parse("UTC Mon-Sun 11:00-20:00").expect("reads"));
