@@ -74,7 +74,16 @@ pub fn tokio_runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// The message without the planner's layers.
 pub fn explain(error: &datafusion::error::DataFusionError) -> String {
-    error.strip_backtrace().trim_start_matches("Error during planning: ").to_owned()
+    let text = error.strip_backtrace().trim_start_matches("Error during planning: ").to_owned();
+    // A table is there once a row of it is.
+    match text.strip_prefix("table 'datafusion.public.").and_then(|rest| rest.split_once("' not found")) {
+        Some((table, _)) => {
+            format!(
+                "there is no table {table}, or nothing is stored in it yet; SHOW TABLES lists those that are there"
+            )
+        }
+        None => text,
+    }
 }
 
 type Cell<'a> = (&'a arrow::datatypes::Field, Option<String>);
