@@ -131,7 +131,7 @@ fn go_on(folder: &Path, begun_ms: u64) -> Result<(), Box<dyn Error>> {
             let Some(chunk) = reader.next(Duration::ZERO)? else { continue };
             core.push(partition, decode.decode(&chunk))?;
             let produced = core.advance().map_err(|error| error.to_string())?;
-            if !produced.output.rows.is_empty() {
+            if !produced.rows.is_empty() {
                 println!(
                     "going on: restored after {restored:.2} s, first new rows after {:.2} s",
                     since(begun)

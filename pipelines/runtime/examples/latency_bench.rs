@@ -36,6 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let piece_ms: f64 = args.next().map_or(Ok(2.0), |arg| arg.parse())?;
     let measured = measure(rate, piece_ms, seconds)?;
     println!("{rate} events/s asked for, {} read, over {seconds} s", measured.rate);
+    show("an append, until it is durable", measured.appends);
     show("window's end to KPI row", measured.rows);
     show("window's end to alert", measured.alerts);
     Ok(())
@@ -43,6 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 struct Measured {
     rate: u64,
+    appends: Vec<f64>,
     rows: Vec<f64>,
     alerts: Vec<f64>,
 }
@@ -73,7 +75,7 @@ fn measure(rate: u64, piece_ms: f64, seconds: u64) -> Result<Measured, Box<dyn E
 
     let begun = Instant::now();
     let start_ms = now_ms();
-    let mut next = 0u64;
+    let (mut next, mut appends) = (0u64, Vec::new());
     while begun.elapsed() < Duration::from_secs(seconds) {
         let due = (begun.elapsed().as_secs_f64() * rate as f64) as u64;
         if ((due - next) as f64) < (rate as f64 * piece_ms / 1e3).max(1.0) {
@@ -88,7 +90,9 @@ fn measure(rate: u64, piece_ms: f64, seconds: u64) -> Result<Measured, Box<dyn E
             .iter()
             .map(|(key, value)| Record { key: key.as_bytes(), value: value.as_bytes() })
             .collect();
+        let appending = Instant::now();
         log.append("conversations", &records)?;
+        appends.push(appending.elapsed().as_secs_f64() * 1e3);
     }
     let read = read(&board);
     let rate = (read as f64 / begun.elapsed().as_secs_f64()) as u64;
@@ -97,7 +101,7 @@ fn measure(rate: u64, piece_ms: f64, seconds: u64) -> Result<Measured, Box<dyn E
     running.join().map_err(|_| "the run panicked")??;
     drop(log);
     std::fs::remove_dir_all(&folder)?;
-    Ok(Measured { rate, rows, alerts })
+    Ok(Measured { rate, appends, rows, alerts })
 }
 
 fn run(

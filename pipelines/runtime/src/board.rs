@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use headsup_alerts::{Alert, Change, Rule, State as AlertState};
 use headsup_kpi::Kpi;
 use headsup_stream::Accounting;
 
+use crate::core::Produced;
 use crate::rows::KpiRows;
 use crate::sink::Sink;
 
@@ -260,6 +261,33 @@ impl Board {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A reader that panicked has not left the state half-written.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Takes in what the operators have given out.
+    pub(crate) fn take(&mut self, produced: &Produced) {
+        let Produced { alerts, facts, rows, scores, tasks, says: _ } = produced;
+        for (table, rows) in facts {
+            *self.facts.entry(table.name()).or_default() += rows.num_rows() as u64;
+        }
+        for (place, rows) in rows {
+            if let Some(kpi) = self.kpis.get_mut(*place) {
+                kpi.absorb(rows);
+            }
+        }
+        alerts.iter().for_each(|change| self.alerts.take(change));
+        scores.iter().for_each(|rows| count(&mut self.scores, rows, ["model", "role"]));
+        tasks.iter().for_each(|rows| count(&mut self.tasks, rows, ["campaign", "event"]));
+    }
+}
+
+/// Counts rows by two columns.
+fn count(counts: &mut BTreeMap<(String, String), u64>, rows: &RecordBatch, by: [&str; 2]) {
+    let columns = by.map(|name| rows.column_by_name(name).and_then(|column| column.as_string_opt::<i32>()));
+    let [Some(first), Some(second)] = columns else { return };
+    for row in 0..rows.num_rows() {
+        *counts.entry((first.value(row).to_owned(), second.value(row).to_owned())).or_default() += 1;
     }
 }
 

@@ -12,12 +12,14 @@ use headsup_alerts::{Alert, Change, CopiedAlerts, Rule, Rules};
 use headsup_connectors::Reader;
 use headsup_events::{Chunk, Decoded, Decoder, Limits, Quarantined, Reason};
 use headsup_kpi::{Kpi, KpiPartials, KpiWindows, Merge, Merged, Share, ShareRecord, ShareSays, tick_of};
+use headsup_operators::facts::Table;
 use headsup_operators::{
     Bytes, Copied, Output, Pipeline, PipelineConfig, Profile, Windows, WindowsError, pack,
 };
 use headsup_stream::Accounting;
 
 use crate::alerting::Alerting;
+use crate::rows::KpiRows;
 use crate::run::{Job, RunError};
 
 /// Which part of the work a run does.
@@ -105,8 +107,10 @@ fn decode_shares(chunk: &Chunk) -> Batch {
 pub struct Produced {
     /// What has become of alerts.
     pub alerts: Vec<Change>,
-    /// Facts, and rows of KPIs.
-    pub output: Output,
+    /// Facts, by table.
+    pub facts: Vec<(Table, RecordBatch)>,
+    /// Rows of KPIs, with their places.
+    pub rows: Vec<(usize, KpiRows)>,
     /// Scores with the features that they are of.
     pub scores: Vec<RecordBatch>,
     /// What became of proactive service.
@@ -118,12 +122,12 @@ pub struct Produced {
 impl Produced {
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
-        let Self { alerts, output, scores, tasks, says } = self;
+        let Self { alerts, facts, rows, scores, tasks, says } = self;
         alerts.is_empty()
             && scores.is_empty()
             && tasks.is_empty()
-            && output.facts.is_empty()
-            && output.rows.is_empty()
+            && facts.is_empty()
+            && rows.is_empty()
             && says.is_empty()
     }
 }
@@ -278,9 +282,10 @@ impl Core {
     /// # Errors
     /// A KPI's expression that cannot be evaluated.
     pub fn advance(&mut self) -> Result<Produced, RunError> {
-        let mut produced = self.produce().map_err(RunError::Kpi)?;
+        let (Output { facts, mut rows }, says) = self.produce().map_err(RunError::Kpi)?;
+        let mut produced = Produced { facts, says, ..Produced::default() };
         let of_customers = |(place, _): &mut (usize, RecordBatch)| *place > self.kpis.len();
-        for (_, rows) in produced.output.rows.extract_if(.., of_customers) {
+        for (_, rows) in rows.extract_if(.., of_customers) {
             match rows.schema_ref().metadata().get("table").map(String::as_str) {
                 Some("tasks") => produced.tasks.push(rows),
                 _ => produced.scores.push(rows),
@@ -288,15 +293,21 @@ impl Core {
         }
         let watermark_ms = self.watermark_ms();
         if let (Some((alerting, _)), Some(until_ms)) = (&mut self.alerting, watermark_ms) {
-            produced.alerts = alerting.advance(&produced.output.rows, until_ms)?;
+            produced.alerts = alerting.advance(&rows, until_ms)?;
         }
+        let of_kpi = |(place, rows): (usize, RecordBatch)| {
+            let kpi = &self.kpis[place];
+            let rows = KpiRows::of(kpi, rows);
+            Ok((place, rows.map_err(|problem| RunError::Rows { kpi: kpi.name.clone(), problem })?))
+        };
+        produced.rows = rows.into_iter().map(of_kpi).collect::<Result<_, RunError>>()?;
         Ok(produced)
     }
 
-    fn produce(&mut self) -> Result<Produced, WindowsError> {
+    fn produce(&mut self) -> Result<(Output, Vec<ShareRecord>), WindowsError> {
         match &mut self.kind {
-            Kind::All(pipeline) => Ok(Produced { output: pipeline.advance()?, ..Produced::default() }),
-            Kind::Merge { merge, .. } => Ok(Produced { output: merge.advance()?, ..Produced::default() }),
+            Kind::All(pipeline) => Ok((pipeline.advance()?, Vec::new())),
+            Kind::Merge { merge, .. } => Ok((merge.advance()?, Vec::new())),
             Kind::Share { pipeline, share, generation, definitions, done_ms } => {
                 let mut output = pipeline.advance()?;
                 let say = |what| ShareRecord {
@@ -323,7 +334,7 @@ impl Core {
                     *done_ms = now_ms;
                     says.extend(now_ms.map(|ms| say(ShareSays::Done(ms))));
                 }
-                Ok(Produced { output, says, ..Produced::default() })
+                Ok((output, says))
             }
         }
     }

@@ -23,7 +23,7 @@ use headsup_stream::Accounting;
 use crate::begin::{Begun, begin};
 use crate::board::{BATCH_SECONDS, Board, PartitionBoard, Stalls};
 use crate::config::Config;
-use crate::core::{Batch, Core, Decode, Role};
+use crate::core::{Batch, Core, Decode, Produced, Role};
 use crate::heart::Heart;
 use crate::resume::{self, Snapshot};
 use crate::sink::{Sink, SinkError};
@@ -534,7 +534,7 @@ fn drive(
         }
         let produced = core.advance()?;
         let seconds = started.elapsed().as_secs_f64();
-        show(core, sources, board, seconds);
+        show(core, sources, board, &produced, seconds);
         // The writer has failed, if it does not take it, and says why when it is joined.
         if !produced.is_empty() && sender.send(Write::Output(produced)).is_err() {
             return Ok(());
@@ -599,8 +599,11 @@ fn receive(core: &Core, sources: &[Source], patient: bool) -> Option<(usize, Rea
     Some((place, ready.recv(&sources[place].receiver).unwrap_or(Read::End)))
 }
 
-fn show(core: &Core, sources: &[Source], board: &Board, seconds: f64) {
+/// Shows where it is and what has come out: nobody who looks waits until it is written, and a run that ends before that
+/// gives it out again.
+fn show(core: &Core, sources: &[Source], board: &Board, produced: &Produced, seconds: f64) {
     board.update(|state| {
+        state.take(produced);
         let accounts = state.partitions.iter_mut().zip(core.accounting());
         for (place, (shown, accounting)) in accounts.enumerate() {
             shown.accounting = accounting;

@@ -1,4 +1,4 @@
-//! Writing: tables, topics, the board, checkpoints.
+//! Writing: tables, topics, checkpoints.
 //!
 //! Files and checkpoints are completed by a thread of their own, since the disk takes its time and nobody who waits for
 //! a task is to wait for that.
@@ -7,15 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{
-    ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
+use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::error::ArrowError;
 use crossbeam_channel::{Receiver, RecvError, TryRecvError, bounded, never, select};
 use headsup_connectors::{Checkpoints, Claim, Store, StoreError};
 use headsup_events::Quarantined;
 use headsup_kpi::Kpi;
-use headsup_operators::Output;
 use headsup_operators::facts::Table;
 
 use crate::alerting;
@@ -241,13 +238,7 @@ impl Writer {
     }
 
     fn produced(&mut self, produced: Produced) -> Result<(), RunError> {
-        let Produced { output: Output { facts, rows }, scores, tasks, says, alerts } = produced;
-        let of_kpi = |(place, rows): (usize, RecordBatch)| {
-            let kpi = &self.kpis[place];
-            let rows = KpiRows::of(kpi, rows);
-            Ok((place, rows.map_err(|problem| RunError::Rows { kpi: kpi.name.clone(), problem })?))
-        };
-        let rows = rows.into_iter().map(of_kpi).collect::<Result<Vec<_>, RunError>>()?;
+        let Produced { facts, rows, scores, tasks, says, alerts } = produced;
         if let Some(publisher) = &mut self.publisher {
             for (place, rows) in &rows {
                 publisher.rows(&self.kpis[*place], rows);
@@ -260,7 +251,6 @@ impl Writer {
         if !alerts.is_empty() {
             let rows = alerting::rows(&alerts).map_err(|error| RunError::State("write", error.into()))?;
             self.store.append("alerts", "at", &rows)?;
-            self.board.update(|state| alerts.iter().for_each(|change| state.alerts.take(change)));
         }
         for rows in &scores {
             self.scores(rows)?;
@@ -283,13 +273,6 @@ impl Writer {
         let served: Vec<usize> = (0..5).chain(width..rows.num_columns()).collect();
         self.store.append("scores", "at", &rows.project(&score).map_err(unfit)?)?;
         self.store.append("served", "at", &rows.project(&served).map_err(unfit)?)?;
-        let columns = [2, 3].map(|column| rows.column(column).as_string::<i32>());
-        self.board.update(|state| {
-            for row in 0..rows.num_rows() {
-                let [model, role] = columns.map(|column| column.value(row).to_owned());
-                *state.scores.entry((model, role)).or_default() += 1;
-            }
-        });
         Ok(())
     }
 
@@ -298,37 +281,16 @@ impl Writer {
         if let Some(publisher) = &mut self.publisher {
             publisher.tasks(rows);
         }
-        self.store.append("tasks", "at", rows)?;
-        let text = |name: &str| rows.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
-        if let (Some(events), Some(campaigns)) = (text("event"), text("campaign")) {
-            self.board.update(|state| {
-                for row in 0..rows.num_rows() {
-                    let of = |column: &StringArray| column.value(row).to_owned();
-                    *state.tasks.entry((of(campaigns), of(events))).or_default() += 1;
-                }
-            });
-        }
-        Ok(())
+        Ok(self.store.append("tasks", "at", rows)?)
     }
 
     fn store(&mut self, facts: &[(Table, RecordBatch)], rows: &[(usize, KpiRows)]) -> Result<(), StoreError> {
-        let Self { store, kpis, board, .. } = self;
         for (table, rows) in facts {
-            store.append(&format!("facts/{}", table.name()), table.event_time(), rows)?;
+            self.store.append(&format!("facts/{}", table.name()), table.event_time(), rows)?;
         }
         for (place, rows) in rows {
-            store.append(&rows::folder(&kpis[*place]), "window_start", rows.batch())?;
+            self.store.append(&rows::folder(&self.kpis[*place]), "window_start", rows.batch())?;
         }
-        board.update(|state| {
-            for (table, rows) in facts {
-                *state.facts.entry(table.name()).or_default() += rows.num_rows() as u64;
-            }
-            for (place, rows) in rows {
-                if let Some(kpi) = state.kpis.get_mut(*place) {
-                    kpi.absorb(rows);
-                }
-            }
-        });
         Ok(())
     }
 

@@ -4,7 +4,8 @@
 //! cargo run --release -p headsup-scoring --example throughput -- REGISTRY MODEL 1000000 20
 //! ```
 //! REGISTRY has a champion of MODEL; then so many customers, with so many facts each of the last four weeks, so that all are of the model's population. All of them are
-//! scored in one sweep, by [`Acting`] as a run calls it, with the standard policy.
+//! scored in one sweep, by [`Acting`] as a run calls it, with the standard policy; or by [`Scoring`] alone, if `alone` is put
+//! behind.
 
 use std::error::Error;
 use std::fs;
@@ -18,8 +19,8 @@ use arrow::datatypes::DataType;
 use headsup_features::{Definitions, View};
 use headsup_models::reasons::{Reasons, STANDARD};
 use headsup_models::registry::Registry;
-use headsup_operators::Windows;
 use headsup_operators::facts::Table;
+use headsup_operators::{Windows, WindowsError};
 use headsup_scoring::{Acting, Model, Scoring, Switch, Timeline};
 use headsup_tasks::policy::{Rules, STANDARD as POLICY};
 
@@ -44,10 +45,38 @@ const BATCH: usize = 1 << 16;
 
 type Failed = Box<dyn Error + Send + Sync>;
 
+enum Operator {
+    Alone(Scoring),
+    Acting(Acting),
+}
+
+impl Operator {
+    fn learn(&mut self, table: Table, facts: &RecordBatch) -> Result<(), WindowsError> {
+        match self {
+            Self::Alone(scoring) => scoring.learn(table, facts),
+            Self::Acting(acting) => acting.learn(table, facts),
+        }
+    }
+
+    fn learned(&mut self) {
+        match self {
+            Self::Alone(scoring) => scoring.learned(),
+            Self::Acting(acting) => acting.learned(),
+        }
+    }
+
+    fn tick(&mut self, now_ms: i64, rows: &mut Vec<RecordBatch>) -> Result<(), WindowsError> {
+        match self {
+            Self::Alone(scoring) => scoring.tick(now_ms, rows),
+            Self::Acting(acting) => acting.tick(now_ms, rows),
+        }
+    }
+}
+
 fn main() -> Result<(), Failed> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [registry, model, customers, facts] = args.as_slice() else {
-        return Err("give REGISTRY MODEL CUSTOMERS FACTS".into());
+    let [registry, model, customers, facts, rest @ ..] = args.as_slice() else {
+        return Err("give REGISTRY MODEL CUSTOMERS FACTS [alone]".into());
     };
     let (customers, facts): (usize, usize) = (customers.parse()?, facts.parse()?);
     let mut views = Vec::new();
@@ -68,7 +97,11 @@ fn main() -> Result<(), Failed> {
     let mut scoring =
         Scoring::new(definitions.clone(), Reasons::read(STANDARD)?, 10_000, Arc::new(Mutex::default()));
     scoring.serve(model, serving, vec![Arc::new(champion)]);
-    let mut scoring = Acting::new(scoring, Arc::new(Rules::parse("models/policy.toml", POLICY)?));
+    let mut scoring = if rest.first().is_some_and(|word| word == "alone") {
+        Operator::Alone(scoring)
+    } else {
+        Operator::Acting(Acting::new(scoring, Arc::new(Rules::parse("models/policy.toml", POLICY)?)))
+    };
 
     let before = memory("VmRSS")?;
     let began = Instant::now();
