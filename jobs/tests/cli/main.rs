@@ -3,6 +3,8 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 mod alerts;
+#[cfg(feature = "train")]
+mod chain;
 mod checkpoints;
 #[cfg(feature = "clickhouse")]
 mod clickhouse;

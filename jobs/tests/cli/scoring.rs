@@ -345,6 +345,7 @@ fn served_is_recomputed_and_a_kill_changes_nothing() {
     run_into_clickhouse(folder, "few", Kind::Modern);
     run_into_clickhouse(folder, "few", Kind::Old);
     super::tasks::over_http(folder);
+    super::chain::everything_once(folder, POLICY);
     let by_version = "SELECT version, min(at) < '2026-03-20' AS before, max(at) < '2026-03-20' AS all_before FROM scores GROUP BY 1 ORDER BY 2 DESC";
     let expected = format!("version,before,all_before\n{first},true,true\n{second},false,false\n");
     assert_eq!(of("whole", by_version), expected);

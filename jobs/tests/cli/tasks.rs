@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{fails, ok};
 
 /// Ends its process when it is dropped.
-struct Running(Child);
+pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -22,9 +22,9 @@ impl Drop for Running {
     }
 }
 
-struct Client {
-    address: String,
-    token: String,
+pub struct Client {
+    pub address: String,
+    pub token: String,
 }
 
 /// Status, the tag, and the body as JSON.
@@ -32,8 +32,13 @@ type Answer = (u16, String, Value);
 
 impl Client {
     fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        let mut stream = TcpStream::connect(&self.address).expect("it listens");
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        self.try_call(method, path, headers, body).expect("it answers")
+    }
+
+    /// `None`: nobody is there, or not any more.
+    pub fn try_call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Option<Answer> {
+        let mut stream = TcpStream::connect(&self.address).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
         let mut request = format!(
             "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n",
             self.token,
@@ -42,13 +47,13 @@ impl Client {
         for (name, value) in headers {
             request += &format!("{name}: {value}\r\n");
         }
-        write!(stream, "{request}\r\n{body}").expect("sent");
+        write!(stream, "{request}\r\n{body}").ok()?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
         let status = head[9..12].parse().expect("a status");
         let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap_or_default();
-        (status, tag.to_owned(), serde_json::from_str(body).unwrap_or_default())
+        Some((status, tag.to_owned(), serde_json::from_str(body).unwrap_or_default()))
     }
 
     fn get(&self, path: &str) -> Value {
@@ -78,7 +83,7 @@ impl Client {
     }
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let started = Instant::now();
     while !holds() {
         assert!(started.elapsed() < Duration::from_secs(120), "{what}");
@@ -87,7 +92,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Whether all that is in the log has been read.
-fn drained(address: &str) -> bool {
+pub fn drained(address: &str) -> bool {
     let metrics = super::get(address, "/metrics");
     let lags = metrics.lines().filter(|line| line.starts_with("headsup_log_lag_records{"));
     let lags: Vec<&str> = lags.filter_map(|line| line.rsplit(' ').next()).collect();
