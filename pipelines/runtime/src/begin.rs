@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use headsup_connectors::{CheckpointError, Checkpoints, Claim, Disk, EventLog, Store};
 
 use crate::board::Board;
 use crate::checkpoint::Checkpoint;
-use crate::core::{Core, Role};
+use crate::core::{Core, Decode, Role};
 use crate::heal;
 use crate::publish::Publisher;
 use crate::resume::{self, Snapshot, TABLES};
@@ -49,9 +50,9 @@ pub fn begin(
     let definitions = resume::definitions(job);
     // Of files there is no going on: standard input does not come again.
     let again = job.from_start || log.is_none();
-    // A run that came to its end can only be taken up to find that it has.
-    let ends = if job.until_end { partitions.iter().cloned().collect() } else { BTreeMap::new() };
-    let loaded = if again { None } else { resume::load(&checkpoints, &definitions, &ends)? };
+    let hash = resume::hash(&definitions);
+    let has_all = |checkpoint: &Checkpoint| has_all(job, partitions, log, hash, checkpoint);
+    let loaded = if again { None } else { resume::load(&checkpoints, &definitions, has_all)? };
     // One of an earlier generation was left by a process that was stopped while it began anew.
     let loaded = loaded.filter(|(_, checkpoint)| checkpoint.generation >= claim.generation());
     if let Some((path, checkpoint)) = &loaded {
@@ -90,7 +91,6 @@ pub fn begin(
             scores
         }
     };
-    let hash = resume::hash(&definitions);
     let mut core = Core::new(job, partitions.len(), claim.generation(), hash, scores);
     if let Some(checkpoint) = &checkpoint {
         core.restore(&checkpoint.snapshot.state.0, checkpoint.format).map_err(|error| {
@@ -132,4 +132,42 @@ pub fn begin(
         writer.take(Write::Flush(Some(Snapshot { positions, state, ended: false })))?;
     }
     Ok(Begun { core, writer, positions, checkpoint })
+}
+
+/// Whether a run that came to its end can only be taken up to find that it has: nothing has been added since, or, to a
+/// merge, only what shares that were killed have said twice.
+fn has_all(
+    job: &Job,
+    partitions: &[(String, u64)],
+    log: Option<&Arc<dyn EventLog>>,
+    hash: u64,
+    checkpoint: &Checkpoint,
+) -> Result<bool, RunError> {
+    let positions = &checkpoint.snapshot.positions;
+    let ends: BTreeMap<String, u64> = partitions.iter().cloned().collect();
+    if !job.until_end || *positions == ends {
+        return Ok(job.until_end);
+    }
+    let (Role::Merge, Some(log)) = (&job.role, log) else { return Ok(false) };
+    let mut core = Core::new(job, partitions.len(), checkpoint.generation, hash, None);
+    if core.restore(&checkpoint.snapshot.state.0, checkpoint.format).is_err() {
+        return Ok(false);
+    }
+    let applied = |core: &Core| core.accounting().iter().map(|partition| partition.applied).sum::<u64>();
+    let before = applied(&core);
+    let mut decode = Decode::new(&job.role, job.config.limits);
+    for (partition, (name, end)) in partitions.iter().enumerate() {
+        let Some(&position) = positions.get(name).filter(|position| *position <= end) else {
+            return Ok(false);
+        };
+        let (mut reader, mut next) = (log.reader(PARTIALS, partition as u32, position)?, position);
+        while next < *end {
+            let Some(chunk) = reader.next(Duration::from_secs(1))? else { continue };
+            next = chunk.first_offset + chunk.spans.len() as u64;
+            if core.push(partition, decode.decode(&chunk)).is_err() || applied(&core) != before {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }

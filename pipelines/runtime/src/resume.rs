@@ -110,21 +110,20 @@ pub(crate) fn hash(definitions: &BTreeMap<String, String>) -> u64 {
 }
 
 /// The newest checkpoint, if there is one that can be gone on from. One of a run that came to
-/// its end is one only if nothing has been added since, to `ends`.
+/// its end is one only if it `has_all`.
 ///
 /// # Errors
-/// A file that is not what was written, of another format, or of other definitions.
+/// A file that is not what was written, of another format, or of other definitions; and those of `has_all`.
 pub(crate) fn load(
     checkpoints: &Checkpoints,
     definitions: &BTreeMap<String, String>,
-    ends: &BTreeMap<String, u64>,
-) -> Result<Option<(PathBuf, Checkpoint)>, CheckpointError> {
+    has_all: impl FnOnce(&Checkpoint) -> Result<bool, RunError>,
+) -> Result<Option<(PathBuf, Checkpoint)>, RunError> {
     let Some((path, checkpoint)) = newest(checkpoints)? else {
         return Ok(None);
     };
     if checkpoint.snapshot.ended
-        && (checkpoint.snapshot.positions != *ends
-            || !changed(&checkpoint.definitions, definitions).is_empty())
+        && (!changed(&checkpoint.definitions, definitions).is_empty() || !has_all(&checkpoint)?)
     {
         return Ok(None);
     }

@@ -18,6 +18,7 @@ use headsup_tasks::{Decision, Policy, Rules, Score, Transition};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::known::{Known, Last};
 use crate::scoring::Scoring;
 
 /// The operator that scores, and decides by the scores who is contacted.
@@ -41,66 +42,6 @@ pub struct Acting {
 impl fmt::Debug for Acting {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Acting").field("scoring", &self.scoring).finish_non_exhaustive()
-    }
-}
-
-/// What scores say nothing of: a customer's orders. It does not depend on the order in which they become known, so that
-/// it is the same when it is made from stored facts.
-#[derive(Debug, Default)]
-struct Known {
-    /// The order placed last.
-    last: Option<Last>,
-    orders: Vec<Order>,
-}
-
-#[derive(Debug)]
-struct Last {
-    at_ms: i64,
-    id: Box<str>,
-    /// By their numbers.
-    shop: u32,
-    channel: u32,
-}
-
-#[derive(Debug)]
-struct Order {
-    id: Box<str>,
-    /// When it was last heard of.
-    at_ms: i64,
-    placed_ms: Option<i64>,
-    back: bool,
-}
-
-const DAY_MS: i64 = 86_400_000;
-
-impl Known {
-    /// An order was placed, in a shop by a channel, or is back. Orders of `longest_ms` matter.
-    fn take(&mut self, id: &str, at_ms: i64, placed: Option<(u32, u32)>, longest_ms: i64) {
-        let is_back = placed.is_none();
-        if let Some((shop, channel)) = placed
-            && self.last.as_ref().is_none_or(|last| (last.at_ms, &*last.id) <= (at_ms, id))
-        {
-            self.last = Some(Last { at_ms, id: id.into(), shop, channel });
-        }
-        if longest_ms == 0 {
-            return;
-        }
-        if !self.orders.iter().any(|order| *order.id == *id) {
-            // Customers are many, and have few.
-            self.orders.reserve_exact(1);
-            self.orders.push(Order { id: id.into(), at_ms, placed_ms: None, back: false });
-        }
-        for order in self.orders.iter_mut().filter(|order| *order.id == *id) {
-            order.at_ms = order.at_ms.max(at_ms);
-            order.back |= is_back;
-            if !is_back {
-                order.placed_ms = Some(at_ms);
-            }
-        }
-        // A day more, because scores come somewhat later than what they are of.
-        let newest_ms = self.orders.iter().map(|order| order.at_ms).max().unwrap_or(at_ms);
-        let oldest_ms = newest_ms.saturating_sub(longest_ms).saturating_sub(DAY_MS);
-        self.orders.retain(|order| order.at_ms >= oldest_ms);
     }
 }
 
@@ -237,14 +178,18 @@ impl Acting {
 
     /// An order was placed, in a shop by a channel, or is back.
     fn order(&mut self, customer: &str, order: &str, at_ms: i64, placed: Option<(&str, &str)>) {
-        let rules = self.policy.rules();
-        let longest = rules.campaigns.iter().map(|campaign| campaign.orders_within_ms).max().unwrap_or(0);
+        let longest_ms = self.longest_ms();
         let placed = placed.map(|(shop, channel)| (self.names.insert(shop).0, self.names.insert(channel).0));
         let (customer, is_new) = self.customers.insert(customer);
         if is_new {
             self.known.push(Known::default());
         }
-        self.known[customer as usize].take(order, at_ms, placed, longest);
+        self.known[customer as usize].take(order, at_ms, placed, longest_ms);
+    }
+
+    /// How long orders matter to some campaign.
+    fn longest_ms(&self) -> i64 {
+        self.policy.rules().campaigns.iter().map(|campaign| campaign.orders_within_ms).max().unwrap_or(0)
     }
 
     fn orders(&mut self, facts: &RecordBatch) -> Result<(), WindowsError> {
@@ -350,18 +295,7 @@ impl Acting {
         let percentile = scores.column(8).as_primitive::<Float64Type>();
         let within_ms = rules.orders_within_ms(model);
         let known = self.customers.get(customer).map(|number| &self.known[number as usize]);
-        let mut orders: Vec<String> = known
-            .iter()
-            .flat_map(|known| &known.orders)
-            .filter(|order| !order.back)
-            .filter(|order| {
-                order
-                    .placed_ms
-                    .is_some_and(|placed_ms| (0..within_ms).contains(&at_ms.saturating_sub(placed_ms)))
-            })
-            .map(|order| order.id.to_string())
-            .collect();
-        orders.sort_unstable();
+        let orders = known.map(|known| known.orders(at_ms, within_ms, self.longest_ms())).unwrap_or_default();
         let last = known.and_then(|known| known.last.as_ref());
         let name = |of: fn(&Last) -> u32| last.map(|last| self.names.name(of(last)).to_owned());
         Ok(Some(Score {

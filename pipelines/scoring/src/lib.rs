@@ -15,6 +15,7 @@
 //! `percentile.rs` where a score stands among others.
 
 mod acting;
+mod known;
 mod model;
 mod percentile;
 mod scoring;
