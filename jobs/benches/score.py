@@ -7,6 +7,7 @@
 EXAMPLE is the binary of models/examples/score.rs; ROWS.parquet what `headsup train` wrote beside the data; VERSION the
 folder of the model that it made.
 """
+import glob
 import json
 import os
 import statistics
@@ -26,16 +27,19 @@ names = json.load(open(os.path.join(version, "manifest.json"), encoding="utf-8")
 rows = polars.read_parquet(rows_file, columns=names).cast(polars.Float64).fill_null(float("nan")).to_numpy()
 rows = numpy.ascontiguousarray(rows[: BATCH * 16], dtype=numpy.float32)
 batches = [rows[first : first + BATCH] for first in range(0, len(rows), BATCH)]
-booster = xgboost.Booster(model_file=os.path.join(version, "model.ubj"))
-booster.set_param({"nthread": 1})
+# One for each bag: the margin is their mean.
+boosters = [xgboost.Booster(model_file=file) for file in sorted(glob.glob(os.path.join(version, "*.ubj")))]
+for booster in boosters:
+    booster.set_param({"nthread": 1})
 
 
 def matrix(batch):
-    return booster.predict(xgboost.DMatrix(batch, nthread=1), output_margin=True)
+    data = xgboost.DMatrix(batch, feature_names=boosters[0].feature_names, nthread=1)
+    return sum(booster.predict(data, output_margin=True) for booster in boosters) / len(boosters)
 
 
 def inplace(batch):
-    return booster.inplace_predict(batch, predict_type="margin")
+    return sum(booster.inplace_predict(batch, predict_type="margin") for booster in boosters) / len(boosters)
 
 
 def rate(predict):

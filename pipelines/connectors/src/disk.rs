@@ -162,6 +162,10 @@ pub fn make_folders(disk: &dyn Disk, root: &Path, folder: &Path) -> io::Result<(
     }
 }
 
+/// Forced to disk together: a file system may have whoever forces a few bytes to disk wait for all that others have
+/// written.
+const SYNC_BYTES: usize = 2 << 20;
+
 /// Writes a file so that it is there whole or, after a crash, as it was before.
 ///
 /// # Errors
@@ -169,8 +173,14 @@ pub fn make_folders(disk: &dyn Disk, root: &Path, folder: &Path) -> io::Result<(
 pub fn replace(disk: &dyn Disk, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let partial = path.with_extension("partial");
     let mut file = disk.create(&partial)?;
-    for part in parts {
-        file.write_all(part)?;
+    let mut written = 0;
+    for piece in parts.iter().flat_map(|part| part.chunks(SYNC_BYTES)) {
+        file.write_all(piece)?;
+        written += piece.len();
+        if written >= SYNC_BYTES {
+            file.sync()?;
+            written = 0;
+        }
     }
     file.sync()?;
     drop(file);

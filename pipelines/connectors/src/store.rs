@@ -51,13 +51,16 @@ impl Sealed {
     /// # Errors
     /// Disk full, or no permission.
     pub fn complete(self) -> Result<(), StoreError> {
-        self.0.into_iter().try_for_each(Part::close)
+        let Some(disk) = self.0.first().map(|part| part.disk.clone()) else { return Ok(()) };
+        let folders = self.0.into_iter().map(Part::rename).collect::<Result<BTreeSet<_>, _>>()?;
+        // Once for all files of a folder.
+        folders.iter().try_for_each(|folder| disk.sync_folder(folder).map_err(io_error("complete", folder)))
     }
 }
 
 /// Files being written at the same time; with more, the one that has waited longest is closed. The tables of a run are
 /// of the day and the one before, and what matures late (resolutions, inquiries) of a week.
-const OPEN_MAX: usize = 96;
+const OPEN_MAX: usize = 192;
 const ROW_GROUP_ROWS: usize = 128 * 1024;
 /// Encoded rows of a file that may wait for their row group to be complete: memory for
 /// each open file, however long it stays open.
@@ -327,19 +330,24 @@ impl Part {
         Ok(())
     }
 
-    fn close(mut self) -> Result<(), StoreError> {
+    fn close(self) -> Result<(), StoreError> {
+        let disk = self.disk.clone();
+        let folder = self.rename()?;
+        disk.sync_folder(&folder).map_err(io_error("complete", &folder))
+    }
+
+    /// Gives the file its name; it has it for good when the folder, which is given out, is forced to disk.
+    fn rename(mut self) -> Result<PathBuf, StoreError> {
         self.waiting.finish_buffered_batch().map_err(|error| self.failure(error))?;
         self.write()?;
         let Part { disk, claim, writer, partial, whole, .. } = self;
         let mut file =
             writer.into_inner().map_err(|source| StoreError::Parquet { path: partial.clone(), source })?;
-        let folder = whole.parent().unwrap_or(&whole);
         // On disk under its name, before a checkpoint says that it is.
         file.sync().map_err(io_error("force to disk", &partial))?;
         claim.map_or(Ok(()), |claim| claim.check())?;
-        disk.rename(&partial, &whole)
-            .and_then(|()| disk.sync_folder(folder))
-            .map_err(io_error("complete", &whole))
+        disk.rename(&partial, &whole).map_err(io_error("complete", &whole))?;
+        Ok(whole.parent().unwrap_or(&whole).to_owned())
     }
 }
 

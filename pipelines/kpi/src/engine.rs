@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    UInt32Array,
 };
-use arrow::compute::filter_record_batch;
+use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::UInt32Type;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
@@ -418,19 +419,26 @@ impl KpiWindows {
         if batch.num_rows() > 0 {
             self.windows.entry(start).or_default().revision = revision;
         }
-        // A batch for each set.
-        let mut kept = set_of.iter().zip(&keep).filter(|(_, keep)| *keep == Some(true)).peekable();
-        let mut first = 0;
-        while let Some((set, _)) = kept.next() {
-            let mut rows_of_set = 1;
-            while kept.next_if(|(other, _)| *other == set).is_some() {
-                rows_of_set += 1;
-            }
-            rows.push(batch.slice(first, rows_of_set));
-            first += rows_of_set;
-        }
-        Ok(())
+        let kept = set_of.iter().zip(&keep).filter(|(_, keep)| *keep == Some(true));
+        by_set(batch, kept.map(|(set, _)| *set).collect(), rows)
     }
+}
+
+/// A batch for each set. Groups come in the order of the sets, but that those whose hashes are equal come last, and missing
+/// values are not in the hash.
+fn by_set(mut batch: RecordBatch, mut sets: Vec<u32>, rows: &mut Vec<RecordBatch>) -> Result<()> {
+    if !sets.is_sorted() {
+        let mut order: Vec<u32> = (0..sets.len() as u32).collect();
+        order.sort_by_key(|&row| sets[row as usize]);
+        batch = take_record_batch(&batch, &UInt32Array::from(order))?;
+        sets.sort_unstable();
+    }
+    let mut first = 0;
+    for run in sets.chunk_by(|a, b| a == b) {
+        rows.push(batch.slice(first, run.len()));
+        first += run.len();
+    }
+    Ok(())
 }
 
 fn times(ms: i64, rows: usize) -> ArrayRef {

@@ -75,7 +75,8 @@ impl Heart {
             return Ok(());
         }
         self.last = Instant::now();
-        let quiet = |source: &Source| source.caught_up && source.quiet_since.elapsed() >= self.every;
+        // Who has stood still for so long may find that much has come.
+        let quiet = |source: &Source| source.has_nothing() && source.quiet_since.elapsed() >= self.every;
         let all_quiet = sources.iter().all(quiet);
         let mut others_ms = None;
         if let Some(others) = &mut self.others {

@@ -221,6 +221,13 @@ pub(crate) struct Source {
     pub quiet_since: Instant,
 }
 
+impl Source {
+    /// Whether it is caught up, and nothing has come since.
+    pub fn has_nothing(&self) -> bool {
+        self.caught_up && self.receiver.is_empty()
+    }
+}
+
 /// Runs until the input ends (with `until_end`) or `stop` is set.
 ///
 /// # Errors
@@ -573,7 +580,8 @@ fn save(
 /// of any. `None`: there was none for a while.
 fn receive(core: &Core, sources: &[Source], patient: bool) -> Option<(usize, Read)> {
     let mut order: Vec<usize> = (0..sources.len()).filter(|&place| !sources[place].ended).collect();
-    order.sort_by_key(|&place| (sources[place].caught_up, core.latest_ms_of(place)));
+    // One that is caught up and has something is read in the order of time like the others.
+    order.sort_by_key(|&place| (sources[place].has_nothing(), core.latest_ms_of(place)));
     for &place in &order {
         let source = &sources[place];
         match source.receiver.try_recv() {

@@ -67,6 +67,15 @@ pub struct Writer {
     pub(crate) sink: Option<Sink>,
 }
 
+/// Has this thread take what others leave of the CPU: somebody waits for them. Where threads have no priority of their own
+/// it stays as it is.
+fn give_way() {
+    if cfg!(target_os = "linux") {
+        // If it is refused, things are only slower.
+        let _ = rustix::process::setpriority_process(None, 10);
+    }
+}
+
 impl Writer {
     /// Writes what comes until nobody sends any more: rows written, by table, and the time it
     /// took.
@@ -112,6 +121,7 @@ impl Writer {
                     let complete = self.begin_flush(snapshot)?;
                     let (sender, done) = bounded(1);
                     let work = move || {
+                        give_way();
                         let started = Instant::now();
                         let completed = complete();
                         let _ = sender.send((completed, started.elapsed()));
@@ -244,9 +254,14 @@ impl Writer {
                 publisher.rows(&self.kpis[*place], rows);
             }
             publisher.alerts(&alerts);
+            tasks.iter().for_each(|rows| publisher.tasks(rows));
             for record in &says {
                 publisher.says(record).map_err(|error| RunError::State("pack", error))?;
             }
+        }
+        if !tasks.is_empty() {
+            // Somebody waits for them, and not for the tables.
+            self.publish()?;
         }
         if !alerts.is_empty() {
             let rows = alerting::rows(&alerts).map_err(|error| RunError::State("write", error.into()))?;
@@ -256,7 +271,7 @@ impl Writer {
             self.scores(rows)?;
         }
         for rows in &tasks {
-            self.tasks(rows)?;
+            self.store.append("tasks", "at", rows)?;
         }
         Ok(self.store(&facts, &rows)?)
     }
@@ -274,14 +289,6 @@ impl Writer {
         self.store.append("scores", "at", &rows.project(&score).map_err(unfit)?)?;
         self.store.append("served", "at", &rows.project(&served).map_err(unfit)?)?;
         Ok(())
-    }
-
-    /// Stores and says what became of proactive service.
-    fn tasks(&mut self, rows: &RecordBatch) -> Result<(), RunError> {
-        if let Some(publisher) = &mut self.publisher {
-            publisher.tasks(rows);
-        }
-        Ok(self.store.append("tasks", "at", rows)?)
     }
 
     fn store(&mut self, facts: &[(Table, RecordBatch)], rows: &[(usize, KpiRows)]) -> Result<(), StoreError> {

@@ -15,7 +15,7 @@ use headsup_operators::{Copied, Windows, WindowsError};
 use headsup_tasks::policy::{Queue, State};
 use headsup_tasks::task::{Cancelled, Disposition, Reason};
 use headsup_tasks::{Decision, Policy, Rules, Score, Transition};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::known::{Known, Last};
@@ -96,7 +96,7 @@ impl From<Told> for Transition {
 }
 
 /// The state between two batches.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Saved {
     scoring: Vec<u8>,
     policy: State,
@@ -485,8 +485,13 @@ impl Windows for Acting {
     }
 
     fn save(&self) -> Copied {
-        let (scoring, policy) = (self.scoring.save(), self.policy.state().clone());
-        Copied::new(move || Ok(postcard::to_stdvec(&Saved { scoring: scoring.pack()?, policy })?))
+        // Packing the policy's state is cheaper than copying it; what follows in a struct follows in its bytes.
+        let (scoring, policy) = (self.scoring.save(), postcard::to_stdvec(self.policy.state()));
+        Copied::new(move || {
+            let mut saved = postcard::to_stdvec(&scoring.pack()?)?;
+            saved.append(&mut policy?);
+            Ok(saved)
+        })
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), WindowsError> {
