@@ -3,16 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::TimestampMicrosecondType;
 use clap::{Args, Subcommand};
-use headsup_alerts::{AlertsError, Backtest, Cases, Fired, Rules, backtest, diff, export, runs};
+use headsup_alerts::{Backtest, Cases, Fired, Rules, diff, export, runs};
 use headsup_events::format_rfc3339_ms;
 use headsup_kpi::Kpi;
 use headsup_stream::format_duration_ms;
 
 use crate::output::thousands;
-use crate::sql::tokio_runtime;
+use crate::past::{self, History};
 use crate::{Failure, Place, kpis, output, rules};
 
 #[derive(Debug, Args)]
@@ -108,13 +106,18 @@ fn test(which: &Which, file: Option<&Path>) -> Result<(), Failure> {
 fn try_on_the_past(which: &Which, facts: bool, all: bool) -> Result<(), Failure> {
     which.place.must_exist()?;
     let (kpis, rules) = which.load()?;
-    let would = if facts { of_facts(which, &kpis, &rules)? } else { of_history(which, &kpis, &rules)? };
-    let fired = fired(which, &kpis)?;
+    let data = &which.place.data;
+    let would = if facts {
+        of_facts(which, &kpis, &rules)?
+    } else {
+        History::of(data, &kpis, &rules)?.backtest(&rules, None)?
+    };
+    let fired = past::fired(data, &kpis, &which.place.config()?.kpis.calendar)?;
     let mut out = String::new();
     let Some((from_ms, to_ms)) = would.span_ms else {
         return Err(Failure::new(format!(
             "there are no rows of the KPIs in {}; `headsup run` computes them",
-            which.place.data.display()
+            data.display()
         )));
     };
     out += &format!(
@@ -183,44 +186,6 @@ fn rounded(value: f64) -> String {
     if value.abs() >= 100.0 { format!("{value:.0}") } else { format!("{value:.3}") }
 }
 
-/// Over the rows that KPIs showed, with every revision.
-fn of_history(which: &Which, kpis: &[Arc<Kpi>], rules: &Rules) -> Result<Backtest, Failure> {
-    let mut rows: Vec<(i64, usize, RecordBatch)> = Vec::new();
-    for (place, kpi) in kpis.iter().enumerate() {
-        // Nothing is kept of what no rule asks for.
-        let of_kpi = rules.rules.iter().filter(|rule| rule.kpi == kpi.name);
-        let wanted: Vec<Vec<&str>> = of_kpi.map(|rule| sorted(&rule.by)).collect();
-        if wanted.is_empty() {
-            continue;
-        }
-        let of_rule = |run: &RecordBatch| {
-            let grouped_by = run.column(2).as_string_opt::<i32>().map_or("", |text| text.value(0));
-            let keys: Vec<&str> = grouped_by.split(',').filter(|key| !key.is_empty()).collect();
-            wanted.contains(&sorted(&keys))
-        };
-        let folder = format!("kpi_history/{}", kpi.name);
-        let batches = headsup_connectors::store::read_table(&which.place.data, &folder);
-        for batch in batches.map_err(Failure::from_error)? {
-            let batch = batch.map_err(Failure::from_error)?;
-            let batch = headsup_runtime::KpiRows::of(kpi, batch).map_err(|problem| {
-                Failure::new(format!("cannot read the rows of KPI {}: {problem}", kpi.name))
-            })?;
-            for run in runs(batch.batch()).map_err(Failure::from_error)?.into_iter().filter(of_rule) {
-                rows.push((at_ms(&run), place, run));
-            }
-        }
-    }
-    // Of one tick, in the order of the KPIs and as they were given out.
-    rows.sort_by_key(|(at_ms, place, _)| (*at_ms, *place));
-    over(rules, rows)
-}
-
-fn sorted<T: AsRef<str>>(keys: &[T]) -> Vec<&str> {
-    let mut keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
-    keys.sort_unstable();
-    keys
-}
-
 /// Over the final rows that KPIs have by the stored facts.
 fn of_facts(which: &Which, kpis: &[Arc<Kpi>], rules: &Rules) -> Result<Backtest, Failure> {
     let wanted: Vec<Arc<Kpi>> =
@@ -232,35 +197,11 @@ fn of_facts(which: &Which, kpis: &[Arc<Kpi>], rules: &Rules) -> Result<Backtest,
         let place = kpis.iter().position(|other| other.name == kpi.name).unwrap_or(0);
         for batch in batches {
             for run in runs(&batch).map_err(Failure::from_error)? {
-                rows.push((at_ms(&run), place, run));
+                rows.push((past::at_ms(&run), place, run));
             }
         }
     }
-    rows.sort_by_key(|(at_ms, place, _)| (*at_ms, *place));
-    over(rules, rows)
-}
-
-fn over(rules: &Rules, rows: Vec<(i64, usize, RecordBatch)>) -> Result<Backtest, Failure> {
-    let rows = rows.into_iter().map(|(_, place, batch)| Ok::<_, AlertsError>((place, batch)));
-    backtest(rules, rows).map_err(Failure::from_error)
-}
-
-/// When the rows were given out.
-fn at_ms(batch: &RecordBatch) -> i64 {
-    let column = batch.column(batch.num_columns() - 1).as_primitive_opt::<TimestampMicrosecondType>();
-    column.and_then(|times| times.iter().next().flatten()).unwrap_or(0).div_euclid(1_000)
-}
-
-/// What fired, by table `alerts`.
-fn fired(which: &Which, kpis: &[Arc<Kpi>]) -> Result<Vec<Fired>, Failure> {
-    let settings = which.place.config()?.kpis;
-    let runtime = tokio_runtime()?;
-    let batches = runtime.block_on(async {
-        let context = headsup_runtime::session(&which.place.data, kpis, &settings.calendar).await?;
-        context.sql(headsup_runtime::FIRED).await?.collect().await
-    });
-    let batches = batches.map_err(|error| Failure::new(error.strip_backtrace()))?;
-    Ok(headsup_runtime::fired(&batches))
+    past::of_runs(rules, rows)
 }
 
 fn write(rules: &Rules, folder: &Path, check: bool) -> Result<(), Failure> {

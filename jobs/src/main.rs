@@ -17,6 +17,7 @@ mod models;
 mod output;
 mod page;
 mod parts;
+mod past;
 mod policy;
 mod quarantine;
 mod recompute;

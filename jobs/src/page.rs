@@ -1,5 +1,7 @@
 //! What the page asks for besides the board: the past of KPIs and alerts, and customers, their tasks, campaigns.
 
+mod backtest;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -17,7 +19,7 @@ use headsup_kpi::{Calendar, Kpi};
 use headsup_runtime::Board;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::Running;
 use crate::sql::{explain, objects, tokio_runtime};
@@ -54,7 +56,9 @@ struct Page {
     board: Arc<Board>,
     running: Option<Arc<Running>>,
     /// The pipeline comes first: of all that reads stored files, one at a time.
-    turn: Semaphore,
+    turn: Arc<Semaphore>,
+    /// What takes long is not waited for: there is one backtest or none.
+    backtests: Arc<Semaphore>,
     /// What was found, and until when that holds.
     lifts: Mutex<BTreeMap<String, (Instant, Value)>>,
 }
@@ -68,7 +72,9 @@ pub fn routes(
     tokens: Option<Tokens>,
     address: IpAddr,
 ) -> Router {
-    let page = Arc::new(Page { stored, board, running, turn: Semaphore::new(1), lifts: Mutex::default() });
+    let one = || Arc::new(Semaphore::new(1));
+    let page =
+        Arc::new(Page { stored, board, running, turn: one(), backtests: one(), lifts: Mutex::default() });
     let of_customers = Router::new()
         .route("/live/customers", get(customers))
         .route("/live/customers/{id}", get(customer))
@@ -84,6 +90,7 @@ pub fn routes(
     Router::new()
         .route("/live/history", get(history))
         .route("/live/alerts", get(alerts))
+        .route("/live/alerts/{rule}/backtest", get(backtest::backtest))
         .with_state(page)
         .merge(of_customers)
 }
@@ -137,12 +144,25 @@ impl Page {
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<Value, Failure> + Send + 'static,
     ) -> Answer {
+        let turn = self.turn.clone().acquire_owned().await;
+        let turn = turn.map_err(|_| Refused::from(Failure::new("headsup is stopping")))?;
+        self.aside(turn, work).await
+    }
+
+    /// Does it in a thread of its own. The turn lasts until it is done, even if nobody waits for it any more.
+    async fn aside<E: Into<Refused> + Send + 'static>(
+        self: &Arc<Self>,
+        turn: OwnedSemaphorePermit,
+        work: impl FnOnce(&Self) -> Result<Value, E> + Send + 'static,
+    ) -> Answer {
         let ended = |_| Refused(StatusCode::INTERNAL_SERVER_ERROR, "it has ended unexpectedly".to_owned());
         let page = self.clone();
-        let _turn =
-            self.turn.acquire().await.map_err(|_| Refused::from(Failure::new("headsup is stopping")))?;
-        let done = tokio::task::spawn_blocking(move || work(&page)).await.map_err(ended)?;
-        Ok(Json(done?))
+        let work = move || {
+            let _turn = turn;
+            work(&page)
+        };
+        let done = tokio::task::spawn_blocking(work).await.map_err(ended)?;
+        Ok(Json(done.map_err(Into::into)?))
     }
 
     /// The rows of queries over the stored tables, by name; none where a table is not there.

@@ -1,5 +1,6 @@
 import { useMemo } from "preact/hooks";
 
+import { Past } from "./backtest";
 import { percent, value } from "./format";
 import { useAsked } from "./hooks";
 import { live, type Alert, type Change } from "./live";
@@ -189,10 +190,7 @@ function OneAlert({ life: { alert, changes }, route, lang }: ViewProps & { life:
           )}
         </div>
       </div>
-      <details>
-        <summary>{word(lang, "backtest")}</summary>
-        <pre tabIndex={0}>{`headsup alerts backtest --all      # ${alert.name}: when it did fire, and would have\nheadsup alerts backtest --alerts changed.toml`}</pre>
-      </details>
+      <Past alert={alert} lang={lang} />
     </article>
   );
 }

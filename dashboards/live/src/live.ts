@@ -71,6 +71,8 @@ export interface Rule {
   kpi: string;
   value: string;
   by: string[];
+  /** What can be tried with other values: keys as in alerts.toml, and their values. */
+  values: [string, string][];
   condition: { threshold?: { direction: "above" | "below"; fire: number; clear: number | null } };
   severity: string;
   runbook: string;

@@ -174,7 +174,7 @@ try {
   const page = await chromium.newPage();
   const problems = [];
   page.on("pageerror", (error) => problems.push(error.message));
-  page.on("console", (message) => message.type() === "error" && !/40[13]/.test(message.text()) && problems.push(message.text()));
+  page.on("console", (message) => message.type() === "error" && !/40[013]/.test(message.text()) && problems.push(message.text()));
   const asked = [];
   page.on("request", (one) => asked.push(one.url()));
   let compressed = 0;
@@ -242,6 +242,35 @@ try {
   await page.waitForSelector(".alert.firing");
   const alert = await page.textContent(".alert.firing");
   for (const part of ["Average handle time above 30 s", "Read the worst conversations.", "headsup alerts backtest", "Where it comes from"]) assert.ok(alert.includes(part), part);
+
+  // Its rule on the past, as it is and with another limit.
+  const one = page.locator(".alert[data-tried]");
+  const tries = async (limit, says) => {
+    // Others may come before it.
+    if ((await one.count()) === 0) await page.locator(".alert").first().evaluate((alert) => alert.setAttribute("data-tried", ""));
+    if ((await one.locator("details[open]").count()) === 0) await one.locator("summary").click();
+    const field = one.getByLabel("Fires above");
+    await field.fill(limit);
+    await until(`${limit}: ${says}`, async () => {
+      await field.press("Enter");
+      await one.getByRole("status").filter({ hasText: "fired" }).waitFor();
+      return says.test(await one.getByRole("status").textContent());
+    });
+  };
+  await tries("30000", /^Would have fired ([1-9]\d* times|once), did fire \1 in the last 7 days\.$/);
+  await one.getByText("These are the values that the rule has.").waitFor();
+  const rows = one.locator("details tbody tr");
+  const count = await rows.count();
+  assert.ok(count > 0 && (await rows.filter({ hasText: "both" }).count()) === count, `${count} episodes`);
+  await tries("90000000", /^Would have fired 0 times, did fire ([1-9]\d* times|once) in the last 7 days\.$/);
+  await until("what only did", async () => (await rows.filter({ hasText: "only did" }).count()) === count);
+  await one.locator("pre", { hasText: /^fire_above = 90000000$/ }).waitFor();
+  await one.getByLabel("Fires above").fill("much");
+  await one.getByRole("button", { name: "Try" }).click();
+  await one.getByText('fire_above: expected a number, found "much"').waitFor();
+  assert.equal(await rows.count(), 0, "what it says is of no earlier try");
+  said("the rule of an alert on the past");
+
   const conversation = await page.locator(".alert .worst a").first().textContent();
   await page.locator(".alert .worst a").first().click();
   await page.getByLabel("Token").fill("hup_wrong");
@@ -297,6 +326,7 @@ try {
     for (const view of views) {
       await page.evaluate((hash) => void (location.hash = hash), "/" + view + (view.includes("?") ? "" : "?lang=en"));
       await page.waitForFunction(() => !/Loading|加载中/.test(document.querySelector("main").textContent));
+      if (view === "alerts") await tries("40000", /^Would have fired/);
       const { wide, inner } = await page.evaluate(() => ({ wide: document.documentElement.scrollWidth, inner: innerWidth }));
       assert.ok(wide <= inner, `${view} is ${wide} wide on a screen of ${inner}`);
       if (width === 390) continue;

@@ -1,8 +1,16 @@
 //! Alerts, from an incident to its end.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use super::{fails, ok};
+use headsup_events::format_rfc3339_ms;
+use headsup_stream::format_duration_ms;
+use serde_json::Value;
+
+use super::{fails, get, ok};
 
 const SQL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../sql");
 
@@ -123,6 +131,220 @@ fn an_incident_fires_names_its_cause_and_clears() {
     std::fs::write(folder.join("more.toml"), text.replace("min_n = 20", "min_n = 2_000")).expect("written");
     let (out, _) = ok(folder, &["alerts", "backtest", "--kpis", "kpis", "--alerts", "more.toml"]);
     assert!(out.contains("would have fired 0 times"), "{out}");
+}
+
+/// Three contacts a minute of two skills, on some days from 10 to 11; billing is slow for ten minutes, refund on one day
+/// for five.
+fn days_of_contacts() -> String {
+    let mut events = Vec::new();
+    let mut contact = |skill: &str, day: i64, second: i64, took: i64| {
+        let subject = format!("{skill}-{day}-{second}");
+        for (at, kind, data) in [
+            (second - took, "queued", format!(r#","skill":"{skill}""#)),
+            (second - took, "accepted", r#","agent_id":"a""#.to_owned()),
+            (second, "wrapped", r#","agent_id":"a""#.to_owned()),
+        ] {
+            let time = format!("2026-03-{day:02}T{:02}:{:02}:{:02}Z", at / 3_600, at / 60 % 60, at % 60);
+            let event = format!(
+                r#"{{"specversion":"1.0","id":"{subject}-{kind}","source":"/t","type":"conversation.{kind}","subject":"{subject}","time":"{time}","data":{{"customer_id":"u","shop":"s","channel":"web"{data}}}}}"#
+            );
+            events.push((time, event));
+        }
+    };
+    for day in [2, 3, 5] {
+        for minute in 0..60 {
+            let slow = |is_slow: bool| if is_slow { 200 } else { 60 };
+            for second in [5, 25, 45] {
+                let second = 10 * 3_600 + minute * 60 + second;
+                contact("billing", day, second, slow((20..30).contains(&minute)));
+                contact("refund", day, second, slow(day == 3 && (40..45).contains(&minute)));
+            }
+        }
+    }
+    // Time goes on.
+    contact("refund", 5, 13 * 3_600, 60);
+    events.sort();
+    events.into_iter().map(|(_, event)| event + "\n").collect()
+}
+
+const LONG: &str = r#"
+[[alert]]
+name = "aht_long"
+kpi = "aht"
+value = "aht_ms"
+by = ["skill"]
+fire_above = 120_000
+clear_below = 110_000
+for = "1m"
+keep_firing_for = "2m"
+min_n = 5
+"#;
+
+/// What the page's backtest says: the status and the answer.
+fn answer(text: &str) -> (u16, Value) {
+    let status = text.get(9..12).and_then(|status| status.parse().ok()).expect("a status");
+    let (_, body) = text.split_once("\r\n\r\n").expect("a body");
+    (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {text}")))
+}
+
+#[test]
+fn the_page_tries_a_rule_on_the_past_as_the_command_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    std::fs::create_dir(folder.join("kpis")).expect("made");
+    std::fs::copy(format!("{SQL}/kpis/aht.sql"), folder.join("kpis/aht.sql")).expect("copied");
+    std::fs::write(folder.join("kpis/alerts.toml"), LONG).expect("written");
+    let config = "[http]\nlisten = \"127.0.0.1:0\"\n[store]\nflush = \"500ms\"\n";
+    std::fs::write(folder.join("c.toml"), config).expect("written");
+    let mut run = Command::new(env!("CARGO_BIN_EXE_headsup"))
+        .args(["run", "--config", "c.toml", "--kpis", "kpis", "--input", "-", "--until-end", "--serve"])
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut said = BufReader::new(run.stderr.take().expect("piped"));
+    let address = loop {
+        let mut line = String::new();
+        assert!(said.read_line(&mut line).expect("readable") > 0, "it has ended");
+        if let Some(rest) = line.strip_prefix("page at http://") {
+            break rest.split('/').next().expect("an address").to_owned();
+        }
+    };
+    let path = |query: &str| format!("/live/alerts/aht_long/backtest?{query}");
+    let asked = |query: &str| answer(&get(&address, &path(query)));
+    let until = |what: &str, holds: &dyn Fn(&(u16, Value)) -> bool| {
+        let begun = Instant::now();
+        loop {
+            let now = asked("days=92");
+            if holds(&now) {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "{what}: {now:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    let detail =
+        |answer: &Value, part: &str| answer["detail"].as_str().is_some_and(|text| text.contains(part));
+    until("nothing is stored", &|(status, answer)| {
+        *status == 404 && detail(answer, "no rows of KPI aht are stored yet")
+    });
+    let mut input = run.stdin.take().expect("piped");
+    input.write_all(days_of_contacts().as_bytes()).and_then(|()| input.flush()).expect("written");
+    until("what has fired is stored", &|(_, answer)| answer["counts"]["same"] == 4);
+
+    // What the page is told of is what the command prints of the same rule in a file.
+    let same_as_command = |query: &str, changes: &[(&str, &str)]| {
+        let (status, answer) = asked(&format!("days=92&{query}"));
+        assert_eq!(status, 200, "{answer}");
+        let file = changes.iter().fold(LONG.to_owned(), |file, (old, new)| {
+            assert!(file.contains(old), "{old}");
+            file.replace(old, new)
+        });
+        std::fs::write(folder.join("changed.toml"), file).expect("written");
+        let args = ["alerts", "backtest", "--kpis", "kpis", "--alerts", "changed.toml", "--all"];
+        let (out, _) = ok(folder, &args);
+        let count = |name: &str| answer["counts"][name].as_u64().expect("a count");
+        let would = format!("would have fired {} times", count("would"));
+        let did = format!(
+            "did fire {} times: {} the same, {} at other times, {} would not have, {} would have besides",
+            count("did"),
+            count("same"),
+            count("moved"),
+            count("only_did"),
+            count("only_would")
+        );
+        assert!(out.contains(&would) && out.contains(&did), "{query}\n{answer:#}\n{out}");
+        let episodes = answer["episodes"].as_array().expect("episodes");
+        for one in episodes {
+            let gone = one["would"].is_null();
+            let episode = if gone { &one["did"] } else { &one["would"] };
+            let ms = |name: &str| episode[name].as_i64().expect("a time");
+            let line = format!(
+                "  {} {} {}  skill {}  value",
+                if gone { "-" } else { " " },
+                format_rfc3339_ms(ms("from_ms")),
+                format_duration_ms(ms("to_ms") - ms("from_ms")),
+                one["labels"]["skill"].as_str().expect("a skill"),
+            );
+            let peak = format!("peak {:.0}", episode["peak"].as_f64().expect("a peak"));
+            assert!(
+                out.lines().any(|shown| shown.starts_with(&line) && shown.ends_with(&peak)),
+                "{line}{peak}\n{out}"
+            );
+        }
+        assert_eq!(out.lines().filter(|line| line.contains("  skill ")).count(), episodes.len(), "{out}");
+        answer
+    };
+    let now = same_as_command("", &[]);
+    assert_eq!(now["values"][0], serde_json::json!(["fire_above", "120000"]));
+    assert_eq!(now["episodes"][0]["labels"]["skill"], "billing", "the newest first");
+    let none = same_as_command(
+        "fire_above=300000&clear_below=290_000",
+        &[("120_000", "300_000"), ("110_000", "290_000")],
+    );
+    assert_eq!(none["counts"]["only_did"], 4);
+    assert_eq!(none["episodes"][0]["kind"], "only_did");
+    let sooner = same_as_command(
+        "fire_above=90000&clear_below=",
+        &[("120_000", "90_000"), ("clear_below = 110_000\n", "")],
+    );
+    assert_eq!(sooner["counts"]["moved"], 4);
+    let longer = same_as_command("for=6m", &[("for = \"1m\"", "for = \"6m\"")]);
+    assert_eq!((&longer["counts"]["would"], &longer["counts"]["only_did"]), (&3.into(), &1.into()));
+    same_as_command("min_n=16", &[("min_n = 5", "min_n = 16")]);
+
+    // Days are counted back from the last one of which rows are stored; what is of none is looked at for a week.
+    for (query, days, did) in [("days=1", 1, 1), ("days=3", 3, 3), ("days=4", 4, 4), ("", 7, 4)] {
+        let (_, answer) = asked(query);
+        assert_eq!((&answer["days"], &answer["counts"]["did"]), (&days.into(), &did.into()), "{answer:#}");
+        assert_eq!(answer["counts"]["same"], did, "{answer:#}");
+        assert_eq!(
+            answer["to_ms"].as_i64().map(format_rfc3339_ms).as_deref().map(|time| &time[..10]),
+            Some("2026-03-05")
+        );
+    }
+
+    for (query, part) in [
+        ("days=0", "days: expected a whole number from 1 to 92, found \"0\""),
+        ("days=93", "from 1 to 92"),
+        ("days=week", "found \"week\""),
+        ("fire_above=much", "fire_above: expected a number, found \"much\""),
+        ("fire_above=100000", "clear_below = 110000 is beyond fire_above = 100000"),
+        ("fire_abov=1", "rule aht_long has no value \"fire_abov\"; did you mean \"fire_above\"?"),
+        ("fire_below=1", "no value \"fire_below\""),
+        ("for=soon", "for: expected a duration"),
+        ("min_n=-1", "min_n: expected a whole number of at least 0"),
+    ] {
+        let (status, answer) = asked(query);
+        assert!(status == 400 && detail(&answer, part), "{query}: {status} {answer}");
+    }
+    let (status, unknown) = answer(&get(&address, "/live/alerts/nothing/backtest"));
+    assert!(status == 404 && detail(&unknown, "there is no rule \"nothing\""), "{unknown}");
+
+    // One at a time; who comes meanwhile is told so, and the pipeline goes on.
+    let mut streams: Vec<TcpStream> =
+        (0..16).map(|_| TcpStream::connect(&address).expect("it listens")).collect();
+    for stream in &mut streams {
+        write!(stream, "GET {} HTTP/1.0\r\nHost: x\r\n\r\n", path("days=92")).expect("sent");
+    }
+    let answers: Vec<(u16, Value)> = streams
+        .into_iter()
+        .map(|mut stream| {
+            let mut text = String::new();
+            stream.read_to_string(&mut text).expect("an answer");
+            answer(&text)
+        })
+        .collect();
+    let (done, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(status, _)| *status == 200);
+    assert!(!done.is_empty() && !refused.is_empty(), "{} done", done.len());
+    for (status, answer) in refused {
+        assert!(status == 503 && detail(&answer, "another rule is being tried"), "{status} {answer}");
+    }
+    drop(input);
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).expect("readable");
+    assert!(run.wait().expect("ended").success() && !rest.contains("panicked"), "{rest}");
 }
 
 #[test]

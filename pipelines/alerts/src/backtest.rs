@@ -241,9 +241,9 @@ impl Fired {
 /// How two lists of alerts differ.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Diff<'a> {
-    /// In both, with the same start and end.
-    pub same: Vec<&'a Fired>,
-    /// In both, at overlapping times: the first list's and the second's.
+    /// In both, with the same start and end: the first list's and the second's.
+    pub same: Vec<(&'a Fired, &'a Fired)>,
+    /// In both, at overlapping times.
     pub moved: Vec<(&'a Fired, &'a Fired)>,
     /// Only in the first.
     pub gone: Vec<&'a Fired>,
@@ -280,7 +280,8 @@ pub fn diff<'a>(fired: &'a [Fired], would: &'a [Fired]) -> Diff<'a> {
             match after.next_if(|new| new.episode.overlaps(&old.episode)) {
                 Some(new) => {
                     let times = |one: &Fired| (one.episode.started_ms, one.episode.resolved_ms);
-                    if times(old) == times(new) { diff.same.push(old) } else { diff.moved.push((old, new)) }
+                    let both = if times(old) == times(new) { &mut diff.same } else { &mut diff.moved };
+                    both.push((old, new));
                 }
                 None => diff.gone.push(old),
             }

@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 use crate::shape::KpiShape;
 
 mod reading;
+mod tuned;
 
 use reading::Reading;
 

@@ -139,7 +139,7 @@ impl Watcher {
                 self.alerts = alerts;
             }
             if first {
-                news["rules"] = json!(state.rules);
+                news["rules"] = state.rules.iter().map(|rule| rule_json(rule)).collect();
             }
             (state.version, news)
         })
@@ -164,6 +164,12 @@ fn kpi_news(kpi: &KpiBoard, seen: u64, first: bool) -> Value {
         news["size_ms"] = json!(kpi.size_ms);
     }
     news
+}
+
+fn rule_json(rule: &Rule) -> Value {
+    let mut told = json!(rule);
+    told["values"] = json!(rule.values());
+    told
 }
 
 fn alert_json(rule: &Rule, alert: &Alert) -> Value {

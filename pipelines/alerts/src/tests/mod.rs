@@ -7,6 +7,7 @@ mod mistakes;
 mod oracle;
 mod parts;
 mod past;
+mod tuned;
 
 use std::fmt::Write as _;
 

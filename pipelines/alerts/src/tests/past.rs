@@ -56,7 +56,7 @@ fn the_difference_to_what_fired() {
         let moved: Vec<_> = moved.collect();
         format!(
             "same {:?}\nmoved {moved:?}\ngone {:?}\nnew {:?}\n",
-            list(diff.same),
+            list(diff.same.into_iter().map(|(old, _)| old)),
             list(diff.gone),
             list(diff.new)
         )
