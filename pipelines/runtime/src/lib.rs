@@ -39,4 +39,4 @@ pub use run::{Input, Job, MakeScores, Report, RunError, run};
 pub use sink::server_options;
 pub use sink::{Sink, SinkError, SinkHealth};
 pub use topics::{ALERTS, KPIS, PARTIALS, QUARANTINE, SCORES, TASKS};
-pub use write::{Write, Writer};
+pub use write::{Unfinished, Write, Writer};

@@ -47,6 +47,9 @@ struct Complete {
     bytes: u64,
 }
 
+/// A flush that has begun: the tables' files are to be completed, and then the checkpoint to be written, if there is one.
+pub struct Unfinished(Box<dyn FnOnce() -> Completed + Send>);
+
 /// What is being completed, and the time it took.
 struct Completing(Receiver<(Completed, Duration)>);
 
@@ -118,7 +121,7 @@ impl Writer {
             match message {
                 Write::Flush(snapshot) => {
                     writing += self.wait(completing)?;
-                    let complete = self.begin_flush(snapshot)?;
+                    let Unfinished(complete) = self.begin_flush(snapshot)?;
                     let (sender, done) = bounded(1);
                     let work = move || {
                         give_way();
@@ -209,16 +212,23 @@ impl Writer {
     }
 
     pub(crate) fn flush(&mut self, snapshot: Option<Snapshot>) -> Result<(), RunError> {
-        let complete = self.begin_flush(snapshot)?;
+        let unfinished = self.begin_flush(snapshot)?;
+        self.finish(unfinished)
+    }
+
+    /// Completes a flush.
+    ///
+    /// # Errors
+    /// Disk full, or no permission; another process that has taken the run over.
+    pub fn finish(&self, Unfinished(complete): Unfinished) -> Result<(), RunError> {
         self.show(complete()?)
     }
 
-    /// Publishes, and says what else is to be done: to complete the tables' files, and then to write the checkpoint, if
-    /// there is one.
-    fn begin_flush(
-        &mut self,
-        snapshot: Option<Snapshot>,
-    ) -> Result<impl FnOnce() -> Completed + Send + 'static, RunError> {
+    /// Publishes, and says what else is to be done. More may be written before that is, but no other flush begun.
+    ///
+    /// # Errors
+    /// A log that does not take it, or another process that has taken the run over.
+    pub fn begin_flush(&mut self, snapshot: Option<Snapshot>) -> Result<Unfinished, RunError> {
         self.publish()?;
         let sealed = self.store.seal();
         let next_file = self.store.next();
@@ -226,7 +236,7 @@ impl Writer {
         let (definitions, quarantined) = (self.definitions.clone(), self.quarantined.clone());
         let rows = self.store.rows().clone();
         let (claim, checkpoints) = (self.claim.clone(), self.checkpoints.clone());
-        Ok(move || {
+        Ok(Unfinished(Box::new(move || {
             sealed.complete()?;
             let Some(snapshot) = snapshot else { return Ok(None) };
             let checkpoint = Checkpoint {
@@ -244,7 +254,7 @@ impl Writer {
             claim.check()?;
             checkpoints.write(FORMAT, &contents)?;
             Ok(Some(Complete { next_file, bytes: contents.len() as u64 }))
-        })
+        })))
     }
 
     fn produced(&mut self, produced: Produced) -> Result<(), RunError> {

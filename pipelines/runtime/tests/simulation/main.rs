@@ -19,8 +19,8 @@ use headsup_alerts::Rules;
 use headsup_connectors::{Disk, EventLog, Reader, Record};
 use headsup_kpi::{Kpi, Share};
 use headsup_runtime::{
-    ALERTS, Begun, Config, Core, Decode, Job, KPIS, PARTIALS, QUARANTINE, Role, RunError, Snapshot, Write,
-    Writer, begin,
+    ALERTS, Begun, Config, Core, Decode, Job, KPIS, PARTIALS, QUARANTINE, Role, RunError, Snapshot,
+    Unfinished, Write, Writer, begin,
 };
 use headsup_sources::simulate::{self, Simulator};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -107,6 +107,8 @@ struct Life {
     /// Where its partitions end; who merges knows it by what the shares say.
     ends: Vec<u64>,
     over: bool,
+    /// A flush that a thread of its own would complete.
+    unfinished: Option<Unfinished>,
 }
 
 impl Life {
@@ -143,14 +145,31 @@ impl Life {
         let ends =
             if job.role == Role::Merge { Vec::new() } else { places.iter().map(|(.., end)| *end).collect() };
         let decode = Decode::new(&job.role, job.config.limits);
-        Ok(Self { process, core, writer, decode, names, readers, positions, ends, over: false })
+        Ok(Self {
+            process,
+            core,
+            writer,
+            decode,
+            names,
+            readers,
+            positions,
+            ends,
+            over: false,
+            unfinished: None,
+        })
+    }
+
+    fn finish(&mut self) -> Result<(), RunError> {
+        self.unfinished.take().map_or(Ok(()), |unfinished| self.writer.finish(unfinished))
     }
 
     fn checkpoint(&mut self) -> Result<(), RunError> {
+        self.finish()?;
         let positions = self.names.iter().cloned().zip(self.positions.iter().copied()).collect();
         let state = self.core.save().map_err(|error| RunError::State("save", error))?;
         let ended = self.core.watermark_ms() == Some(i64::MAX);
-        self.writer.take(Write::Flush(Some(Snapshot { positions, state, ended })))
+        self.unfinished = Some(self.writer.begin_flush(Some(Snapshot { positions, state, ended }))?);
+        Ok(())
     }
 
     /// Reads a little, and writes what comes of it.
@@ -160,6 +179,7 @@ impl Life {
                 return self.checkpoint();
             }
             1 => return self.writer.publish(),
+            2 => return self.finish(),
             _ => {}
         }
         let place = dice.random_range(0..self.readers.len());
@@ -182,6 +202,7 @@ impl Life {
         }
         if self.core.watermark_ms() == Some(i64::MAX) {
             self.checkpoint()?;
+            self.finish()?;
             self.over = true;
         }
         Ok(())
@@ -243,7 +264,8 @@ fn run(
                             break;
                         }
                     }
-                    assert!(zombie.checkpoint().is_err(), "a zombie has written");
+                    let wrote = zombie.checkpoint().and_then(|()| zombie.finish());
+                    assert!(wrote.is_err(), "a zombie has written");
                     zombie.process.end();
                 }
                 next.map(|life| lives[place] = Some(life))
