@@ -46,8 +46,8 @@ const BATCH: usize = 1 << 16;
 type Failed = Box<dyn Error + Send + Sync>;
 
 enum Operator {
-    Alone(Scoring),
-    Acting(Acting),
+    Alone(Box<Scoring>),
+    Acting(Box<Acting>),
 }
 
 impl Operator {
@@ -98,9 +98,10 @@ fn main() -> Result<(), Failed> {
         Scoring::new(definitions.clone(), Reasons::read(STANDARD)?, 10_000, Arc::new(Mutex::default()));
     scoring.serve(model, serving, vec![Arc::new(champion)]);
     let mut scoring = if rest.first().is_some_and(|word| word == "alone") {
-        Operator::Alone(scoring)
+        Operator::Alone(Box::new(scoring))
     } else {
-        Operator::Acting(Acting::new(scoring, Arc::new(Rules::parse("models/policy.toml", POLICY)?)))
+        let rules = Rules::parse("models/policy.toml", POLICY)?;
+        Operator::Acting(Box::new(Acting::new(scoring, Arc::new(rules))))
     };
 
     let before = memory("VmRSS")?;
