@@ -82,7 +82,7 @@ interface Shown {
 }
 
 /** A chart over time. `data` are times in ms, then the values of each line. */
-export function Chart({ data, labels, format, limit, marks, fromZero, isDuration, from, to, theme, name }: {
+export function Chart({ data, labels, format, limit, marks, fromZero, isDuration, from, to, theme, name, time }: {
   data: [number[], ...(number | null)[][]];
   labels: string[];
   format: (value: number | null) => string;
@@ -94,6 +94,8 @@ export function Chart({ data, labels, format, limit, marks, fromZero, isDuration
   to: number;
   theme: string;
   name: string;
+  /** What the axis of time is called. */
+  time: string;
 }) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
@@ -133,7 +135,7 @@ export function Chart({ data, labels, format, limit, marks, fromZero, isDuration
         { ...axis, size: 78, ...(isDuration ? { incrs: DURATIONS } : {}), values: (_, ticks) => ticks.map((tick) => written.current(tick)) },
       ],
       series: [
-        { value: (_, seconds) => (seconds === null ? "–" : new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ")) },
+        { label: time, value: (_, seconds) => (seconds === null ? "–" : new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ")) },
         ...labels.map((label, place) => ({
           label,
           stroke: lines[place % lines.length],
@@ -158,7 +160,7 @@ export function Chart({ data, labels, format, limit, marks, fromZero, isDuration
       plot.current?.destroy();
       plot.current = null;
     };
-  }, [labels.join("\n"), theme, fromZero, isDuration]);
+  }, [labels.join("\n"), theme, fromZero, isDuration, time]);
 
   useEffect(() => {
     plot.current?.setData(inSeconds(data));

@@ -261,6 +261,7 @@ function Scores({ past, route, lang }: ViewProps & { past: CustomerAnswer["past_
         from={from === to ? from - 3_600_000 : from}
         to={from === to ? to + 3_600_000 : to}
         theme={theme(route.params.get("theme"))}
+        time={word(lang, "time")}
         name={word(lang, "scores")}
       />
       <details>

@@ -76,6 +76,7 @@ export function KpiView({ route, lang }: ViewProps) {
           from={from}
           to={newest}
           theme={theme(route.params.get("theme"))}
+          time={word(lang, "time")}
           name={`${title(lang, kpi.title)}: ${column(lang, name)}`}
         />
         <details>

@@ -163,10 +163,11 @@ export function RouteChoice({ route, name, label, options, first }: {
   options: [string, string][];
   first: string;
 }) {
+  const asked = route.params.get(name) ?? first;
   return (
     <Choice
       label={label}
-      value={route.params.get(name) ?? first}
+      value={options.some(([value]) => value === asked) ? asked : first}
       options={options}
       onChange={(value) => change(route, { [name]: value === first ? null : value })}
     />
