@@ -70,15 +70,6 @@ pub struct Writer {
     pub(crate) sink: Option<Sink>,
 }
 
-/// Has this thread take what others leave of the CPU: somebody waits for them. Where threads have no priority of their own
-/// it stays as it is.
-fn give_way() {
-    if cfg!(target_os = "linux") {
-        // If it is refused, things are only slower.
-        let _ = rustix::process::setpriority_process(None, 10);
-    }
-}
-
 impl Writer {
     /// Writes what comes until nobody sends any more: rows written, by table, and the time it
     /// took.
@@ -124,7 +115,6 @@ impl Writer {
                     let Unfinished(complete) = self.begin_flush(snapshot)?;
                     let (sender, done) = bounded(1);
                     let work = move || {
-                        give_way();
                         let started = Instant::now();
                         let completed = complete();
                         let _ = sender.send((completed, started.elapsed()));
