@@ -49,6 +49,8 @@ pub struct State {
     /// How long batches took, in seconds: count, sum, and counts up to each of
     /// [`BATCH_SECONDS`].
     pub batches: (u64, f64, [u64; BATCH_SECONDS.len()]),
+    /// Flushes that are complete, with a checkpoint or without.
+    pub flushes: u64,
     /// Checkpoints written, and the size of the last one in bytes.
     pub checkpoints: u64,
     /// See `checkpoints`.

@@ -500,11 +500,12 @@ fn drive(
         None => Ok(()),
     };
     let flush = Duration::from_millis(job.config.store_flush_ms as u64);
-    let mut flushed = Instant::now();
+    let (mut flushed, mut flushes) = (Instant::now(), board.read(|state| state.flushes));
     while !stop.load(Ordering::Relaxed) && sources.iter().any(|source| !source.ended) {
-        if flushed.elapsed() >= flush {
+        // As long as one goes on another would only have everything else wait behind it.
+        if flushed.elapsed() >= flush && board.read(|state| state.flushes) >= flushes {
             save(core, sources, log.is_some(), sender, board)?;
-            flushed = Instant::now();
+            (flushed, flushes) = (Instant::now(), flushes + 1);
         }
         let Some((place, message)) = receive(core, sources, job.until_end) else {
             beat(core, sources)?;

@@ -158,15 +158,17 @@ impl Writer {
         Ok(took)
     }
 
-    /// Tells of a checkpoint that is on disk.
+    /// Tells of a flush that is complete.
     fn show(&self, complete: Option<Complete>) -> Result<(), RunError> {
-        let Some(Complete { next_file, bytes }) = complete else { return Ok(()) };
-        if let Some(sink) = &self.sink {
-            sink.completed(next_file)?;
+        if let (Some(Complete { next_file, .. }), Some(sink)) = (&complete, &self.sink) {
+            sink.completed(*next_file)?;
         }
         self.board.update(|state| {
-            state.checkpoints += 1;
-            state.checkpoint_bytes = bytes;
+            state.flushes += 1;
+            if let Some(Complete { bytes, .. }) = complete {
+                state.checkpoints += 1;
+                state.checkpoint_bytes = bytes;
+            }
         });
         Ok(())
     }

@@ -485,7 +485,8 @@ impl Windows for Acting {
     }
 
     fn save(&self) -> Copied {
-        // Packing the policy's state is cheaper than copying it; what follows in a struct follows in its bytes.
+        // Packed and not copied: of maps a copy would be an allocation for each customer. What follows in a struct follows in
+        // its bytes.
         let (scoring, policy) = (self.scoring.save(), postcard::to_stdvec(self.policy.state()));
         Copied::new(move || {
             let mut saved = postcard::to_stdvec(&scoring.pack()?)?;

@@ -12,7 +12,7 @@
 //! goes by: tasks come out beside the scores.
 //!
 //! Start reading at `scoring.rs` and `acting.rs`; `model.rs` is a version of a model that serves, `timeline.rs` which one does when,
-//! `percentile.rs` where a score stands among others.
+//! `known.rs` what is known of a customer's orders, `percentile.rs` where a score stands among others.
 
 mod acting;
 mod known;
